@@ -1,1 +1,5 @@
+//! libtcrt: loads an exported model, verifies it, and runs it. It depends on nothing but its kernels.
 
+pub mod error;
+
+pub use error::{Error, ErrorKind, Result};
