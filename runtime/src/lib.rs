@@ -1,5 +1,7 @@
 //! libtcrt: loads an exported model, verifies it, and runs it. It depends on nothing but its kernels.
 
 pub mod error;
+pub mod sampling;
+pub mod stop;
 
 pub use error::{Error, ErrorKind, Result};
