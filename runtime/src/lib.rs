@@ -1,5 +1,6 @@
 //! libtcrt: loads an exported model, verifies it, and runs it. It depends on nothing but its kernels.
 
+pub mod chat;
 pub mod error;
 pub mod sampling;
 pub mod stop;
