@@ -1,1 +1,3 @@
+pub mod checkpoint;
+pub mod config;
 pub mod hub;

@@ -1,0 +1,73 @@
+//! Checkpoints: every format that people keep Llama-family weights in, read to one form.
+//!
+//! Canonical tensor names are `embed`, `norm`, `head` (absent when tied), `layers.N.` followed by `attn_norm`, `q`, `k`, `v`,
+//! `o`, `ffn_norm`, `gate`, `up`, `down`, and where the config asks for them `q_norm`, `k_norm` and `X.bias` for the seven
+//! linear layers. Matrices are `[outputs, inputs]`. The rows of q and k (and of their biases) are in Hugging Face's order: rope
+//! turns row `i` of a head with row `head_dim / 2 + i`; formats that turn neighbouring rows are permuted lazily.
+
+pub mod encoding;
+mod error;
+pub mod file;
+mod quant;
+mod tensor;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use error::{CheckpointError, Result};
+pub use file::SourceFile;
+pub use tensor::{Grid, Place, Tensor};
+
+use crate::config::ModelConfig;
+
+/// An opened checkpoint: the config is checked, and `tensors` holds exactly the tensors it asks for, in their right shapes.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    pub format: Format,
+    pub path: PathBuf,
+    pub config: ModelConfig,
+    /// By canonical name.
+    pub tensors: BTreeMap<String, Tensor>,
+    pub vocabulary: VocabularySource,
+    /// The Jinja template that turns messages into a prompt.
+    pub chat_template: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    HuggingFace,
+    Safetensors,
+    Meta,
+    /// One file of torchtune, gpt-fast, torchchat or tinyllamas.
+    Torch,
+    Llama2C,
+    Gguf,
+}
+
+impl Format {
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::HuggingFace => "Hugging Face directory",
+            Format::Safetensors => "safetensors",
+            Format::Meta => "Meta directory",
+            Format::Torch => "PyTorch file",
+            Format::Llama2C => "llama2.c",
+            Format::Gguf => "GGUF",
+        }
+    }
+}
+
+/// Where the vocabulary of a checkpoint is.
+#[derive(Clone, Debug)]
+pub enum VocabularySource {
+    /// A directory that may hold `tokenizer.json`, `tokenizer.model` and the like.
+    Files(PathBuf),
+    /// The format has no place for one.
+    None,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// A JSON file (Meta's `params.json` or Hugging Face's `config.json`) for checkpoints that do not say their shape.
+    pub params_path: Option<PathBuf>,
+}

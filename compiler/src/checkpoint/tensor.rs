@@ -1,0 +1,424 @@
+//! Lazy tensors: where the numbers of a weight lie in its files, and reading them row by row.
+//!
+//! A tensor has one or two dimensions. A vector is `n` rows of one column, so that everything that is said about rows
+//! (joining, cutting, permuting) holds for biases as it does for matrices.
+
+use std::sync::Arc;
+
+use super::encoding::Encoding;
+use super::error::{Result, error};
+use super::file::SourceFile;
+use super::quant;
+
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    name: String,
+    shape: Vec<usize>,
+    node: Node,
+}
+
+#[derive(Clone, Debug)]
+enum Node {
+    Stored(Stored),
+    Int8Groups(Int8Groups),
+    ConcatRows(Vec<Tensor>),
+    ConcatCols(Vec<Tensor>),
+    /// Rope pairs: in each head of `2 * half` rows, row `i < half` is row `2i` of the source and `half + i` is `2i + 1`.
+    HalfSplit {
+        source: Box<Tensor>,
+        half: usize,
+    },
+    /// Rows from `start` on.
+    Slice {
+        source: Box<Tensor>,
+        start: usize,
+    },
+}
+
+/// A matrix in one file. Strides are in bytes; `col_stride` is used by floats only (it is the size of an element unless the
+/// matrix is stored transposed).
+#[derive(Clone, Debug)]
+struct Stored {
+    file: Arc<SourceFile>,
+    offset: usize,
+    encoding: Encoding,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+/// llama2.c's version 2: all numbers as i8, then all scales as f32, `group` consecutive numbers a scale. Groups run on from row
+/// to row where rows do not divide into them.
+#[derive(Clone, Debug)]
+struct Int8Groups {
+    file: Arc<SourceFile>,
+    offset: usize,
+    scales_offset: usize,
+    group: usize,
+}
+
+/// Quantized numbers that a packed kind can hold as they are: `w = scale * q + min`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// 8: q is an i8. 4: q is -8..8, or 0..16 with minima.
+    pub bits: u8,
+    /// Columns that share a scale, a multiple of 32; the last group of a row may be shorter.
+    pub group: usize,
+    pub has_min: bool,
+}
+
+/// A place for [`Tensor::stored`]: elements from `offset` on, in rows.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub file: Arc<SourceFile>,
+    pub offset: usize,
+    pub encoding: Encoding,
+}
+
+impl Tensor {
+    /// A tensor that lies in a file row after row. Every byte is checked to be there.
+    pub fn stored(name: &str, shape: &[usize], place: Place) -> Result<Tensor> {
+        let (_, cols) = rows_and_cols(name, shape)?;
+        let row_stride = place.encoding.bytes(cols).ok_or_else(|| {
+            let (len, encoding) = (place.encoding.block_len(), place.encoding.name());
+            error!("tensor {name}: rows of {cols} cannot be stored as {encoding}, in blocks of {len}")
+        })?;
+        Tensor::strided(name, shape, place.clone(), [row_stride, place.encoding.block_bytes()])
+    }
+
+    /// A tensor whose rows and columns are `strides` bytes apart.
+    pub fn strided(name: &str, shape: &[usize], place: Place, strides: [usize; 2]) -> Result<Tensor> {
+        let (rows, cols) = rows_and_cols(name, shape)?;
+        let Place { file, offset, encoding } = place;
+        let blocks = cols / encoding.block_len();
+        let last = |count: usize, stride: usize| (count - 1).checked_mul(stride);
+        let end = last(rows, strides[0])
+            .and_then(|row| row.checked_add(last(blocks, strides[1])?))
+            .and_then(|bytes| bytes.checked_add(encoding.block_bytes())?.checked_add(offset));
+        if end.is_none_or(|end| end > file.bytes().len()) {
+            let len = file.bytes().len();
+            return Err(file.fault(error!(
+                "tensor {name}: {shape:?} of {} from byte {offset} on ends beyond the file's {len} bytes (truncated?)",
+                encoding.name()
+            )));
+        }
+        let stored = Stored { file, offset, encoding, row_stride: strides[0], col_stride: strides[1] };
+        Ok(Tensor { name: name.to_string(), shape: shape.to_vec(), node: Node::Stored(stored) })
+    }
+
+    /// Numbers as i8 from `offset` on, and right after them their scales in f32, one for each `group`.
+    pub fn int8_groups(
+        name: &str,
+        shape: &[usize],
+        file: Arc<SourceFile>,
+        offset: usize,
+        group: usize,
+    ) -> Result<Tensor> {
+        let (rows, cols) = rows_and_cols(name, shape)?;
+        let count = rows.checked_mul(cols);
+        if group == 0 || !count.is_some_and(|count| count.is_multiple_of(group)) {
+            return Err(file.fault(error!("tensor {name}: {shape:?} does not divide into groups of {group}")));
+        }
+        let scales_offset = count.and_then(|count| offset.checked_add(count));
+        let end = count.and_then(|count| (count / group).checked_mul(4)?.checked_add(scales_offset?));
+        match (scales_offset, end) {
+            (Some(scales_offset), Some(end)) if end <= file.bytes().len() => {
+                let node = Node::Int8Groups(Int8Groups { file, offset, scales_offset, group });
+                Ok(Tensor { name: name.to_string(), shape: shape.to_vec(), node })
+            }
+            _ => {
+                Err(file
+                    .fault(error!("tensor {name}: {shape:?} from byte {offset} on ends beyond the file (truncated?)")))
+            }
+        }
+    }
+
+    /// One below the other.
+    pub fn concat_rows(name: &str, parts: Vec<Tensor>) -> Result<Tensor> {
+        let first = parts.first().ok_or_else(|| error!("tensor {name}: has no parts"))?;
+        if let Some(odd) = parts.iter().find(|part| part.shape.get(1..) != first.shape.get(1..)) {
+            return Err(error!("tensor {name}: its parts do not fit together: {:?} and {:?}", first.shape, odd.shape));
+        }
+        let rows = checked_sum(name, parts.iter().map(Tensor::rows))?;
+        let shape = std::iter::once(rows).chain(first.shape.iter().skip(1).copied()).collect();
+        Ok(Tensor { name: name.to_string(), shape, node: Node::ConcatRows(parts) })
+    }
+
+    /// One beside the other.
+    pub fn concat_cols(name: &str, parts: Vec<Tensor>) -> Result<Tensor> {
+        let first = parts.first().ok_or_else(|| error!("tensor {name}: has no parts"))?;
+        let fits = |part: &Tensor| part.shape.len() == 2 && part.rows() == first.rows();
+        if let Some(odd) = parts.iter().find(|part| !fits(part)) {
+            return Err(error!("tensor {name}: its parts do not fit together: {:?} and {:?}", first.shape, odd.shape));
+        }
+        let shape = vec![first.rows(), checked_sum(name, parts.iter().map(Tensor::cols))?];
+        Ok(Tensor { name: name.to_string(), shape, node: Node::ConcatCols(parts) })
+    }
+
+    /// From rope over neighbouring rows (Meta's order) to rope over the two halves of each head (Hugging Face's order).
+    pub fn into_half_split(self, head_dim: usize) -> Result<Tensor> {
+        let name = self.name.clone();
+        if head_dim == 0 || !head_dim.is_multiple_of(2) || !self.rows().is_multiple_of(head_dim) {
+            return Err(error!("tensor {name}: {} rows are not heads of {head_dim}", self.rows()));
+        }
+        Ok(Tensor {
+            name,
+            shape: self.shape.clone(),
+            node: Node::HalfSplit { source: Box::new(self), half: head_dim / 2 },
+        })
+    }
+
+    /// `count` rows from `start` on.
+    pub fn slice_rows(&self, name: &str, start: usize, count: usize) -> Result<Tensor> {
+        if count == 0 || start.checked_add(count).is_none_or(|end| end > self.rows()) {
+            return Err(error!("tensor {}: has {} rows, not {count} from {start} on", self.name, self.rows()));
+        }
+        let shape = std::iter::once(count).chain(self.shape.iter().skip(1).copied()).collect();
+        Ok(Tensor { name: name.to_string(), shape, node: Node::Slice { source: Box::new(self.clone()), start } })
+    }
+
+    /// The name as the checkpoint has it; for people.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// One or two dimensions, none of them 0.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    pub fn rows(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+
+    /// 1 for a vector.
+    pub fn cols(&self) -> usize {
+        self.shape.get(1).copied().unwrap_or(1)
+    }
+
+    pub fn encoding_name(&self) -> &'static str {
+        match &self.node {
+            Node::Stored(stored) => stored.encoding.name(),
+            Node::Int8Groups(_) => "int8 groups",
+            Node::ConcatRows(parts) | Node::ConcatCols(parts) => parts.first().map_or("", Tensor::encoding_name),
+            Node::HalfSplit { source, .. } | Node::Slice { source, .. } => source.encoding_name(),
+        }
+    }
+
+    /// Bytes that the numbers take in the checkpoint.
+    pub fn stored_bytes(&self) -> usize {
+        let elements = self.rows() * self.cols();
+        match &self.node {
+            Node::Stored(stored) => stored.encoding.bytes(elements).unwrap_or(0),
+            Node::Int8Groups(groups) => elements + 4 * (elements / groups.group),
+            Node::ConcatRows(parts) | Node::ConcatCols(parts) => parts.iter().map(Tensor::stored_bytes).sum(),
+            Node::HalfSplit { source, .. } => source.stored_bytes(),
+            Node::Slice { source, .. } => source.stored_bytes() / source.rows() * self.rows(),
+        }
+    }
+
+    /// The numbers of a row as f32; `out` has room for exactly one row. A number that is not finite is an error.
+    pub fn read_row(&self, row: usize, out: &mut [f32]) -> Result<()> {
+        self.check_row(row, out.len())?;
+        self.fill_row(row, out);
+        match out.iter().position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(col) => Err(error!("tensor {}: row {row}, column {col} is {}", self.name, out[col])),
+        }
+    }
+
+    /// All numbers of a vector.
+    pub fn read_vector(&self) -> Result<Vec<f32>> {
+        if self.shape.len() != 1 {
+            return Err(error!("tensor {}: has shape {:?}, but should be a vector", self.name, self.shape));
+        }
+        let mut values = vec![0.0; self.rows()];
+        for (row, value) in values.iter_mut().enumerate() {
+            self.read_row(row, std::slice::from_mut(value))?;
+        }
+        Ok(values)
+    }
+
+    /// Whether, and as what, [`Tensor::read_row_grid`] reads this tensor.
+    pub fn grid(&self) -> Option<Grid> {
+        match &self.node {
+            Node::Stored(stored) => stored.grid(),
+            Node::Int8Groups(Int8Groups { group, .. }) => {
+                let whole = group.is_multiple_of(32) && self.cols().is_multiple_of(*group);
+                whole.then_some(Grid { bits: 8, group: *group, has_min: false })
+            }
+            Node::ConcatRows(parts) => {
+                let first = parts.first()?.grid()?;
+                parts.iter().all(|part| part.grid() == Some(first)).then_some(first)
+            }
+            Node::ConcatCols(_) => None,
+            Node::HalfSplit { source, .. } | Node::Slice { source, .. } => source.grid(),
+        }
+    }
+
+    /// A row of a tensor with a grid as it is stored: `cols` numbers, and a scale (and a minimum, where the grid has minima)
+    /// for each group. Scales that are not finite are an error. Scales and minima are as the checkpoint has them: f16, except
+    /// that those of K and IQ4_XS blocks are products of an f16 and a small integer, and those of llama2.c are f32; a packed
+    /// kind rounds them to f16.
+    pub fn read_row_grid(&self, row: usize, q: &mut [i8], scales: &mut [f32], mins: &mut [f32]) -> Result<()> {
+        let grid = self.grid().ok_or_else(|| error!("tensor {}: has no grid", self.name))?;
+        self.check_row(row, q.len())?;
+        let groups = self.cols().div_ceil(grid.group);
+        if scales.len() != groups || (grid.has_min && mins.len() != groups) {
+            return Err(error!("tensor {}: a row has {groups} groups, not {}", self.name, scales.len()));
+        }
+        self.fill_row_grid(row, q, scales, mins);
+        let mins = if grid.has_min { &*mins } else { &[] };
+        match scales.iter().chain(mins).find(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(value) => Err(error!("tensor {}: row {row} has a scale of {value}", self.name)),
+        }
+    }
+
+    fn check_row(&self, row: usize, len: usize) -> Result<()> {
+        match row < self.rows() && len == self.cols() {
+            true => Ok(()),
+            false => Err(error!("tensor {}: has shape {:?}, not a row {row} of {len}", self.name, self.shape)),
+        }
+    }
+
+    fn fill_row(&self, row: usize, out: &mut [f32]) {
+        match &self.node {
+            Node::Stored(stored) => stored.fill_row(row, out),
+            Node::Int8Groups(groups) => groups.fill_row(row, out),
+            Node::ConcatCols(parts) => {
+                let mut rest = out;
+                for part in parts {
+                    let (here, after) = rest.split_at_mut(part.cols());
+                    part.fill_row(row, here);
+                    rest = after;
+                }
+            }
+            Node::ConcatRows(_) | Node::HalfSplit { .. } | Node::Slice { .. } => {
+                if let Some((source, row)) = self.source_of(row) {
+                    source.fill_row(row, out);
+                }
+            }
+        }
+    }
+
+    fn fill_row_grid(&self, row: usize, q: &mut [i8], scales: &mut [f32], mins: &mut [f32]) {
+        match &self.node {
+            Node::Stored(stored) => stored.fill_row_grid(row, q, scales, mins),
+            Node::Int8Groups(groups) => groups.fill_row_grid(row, q, scales),
+            Node::ConcatCols(_) => {}
+            Node::ConcatRows(_) | Node::HalfSplit { .. } | Node::Slice { .. } => {
+                if let Some((source, row)) = self.source_of(row) {
+                    source.fill_row_grid(row, q, scales, mins);
+                }
+            }
+        }
+    }
+
+    /// The tensor, and its row, that a row of a tensor made of others comes from.
+    fn source_of(&self, row: usize) -> Option<(&Tensor, usize)> {
+        match &self.node {
+            Node::ConcatRows(parts) => {
+                let mut row = row;
+                for part in parts {
+                    match row.checked_sub(part.rows()) {
+                        Some(after) => row = after,
+                        None => return Some((part, row)),
+                    }
+                }
+                None
+            }
+            Node::HalfSplit { source, half } => {
+                let (head, i) = (row / (2 * half), row % (2 * half));
+                Some((source.as_ref(), head * 2 * half + i % half * 2 + i / half))
+            }
+            Node::Slice { source, start } => Some((source.as_ref(), start + row)),
+            Node::Stored(_) | Node::Int8Groups(_) | Node::ConcatCols(_) => None,
+        }
+    }
+}
+
+impl Stored {
+    /// The bytes of a row whose blocks lie together. The constructor checked that they are in the file.
+    fn row_bytes(&self, row: usize, blocks: usize) -> &[u8] {
+        let start = self.offset + row * self.row_stride;
+        &self.file.bytes()[start..start + blocks * self.encoding.block_bytes()]
+    }
+
+    fn fill_row(&self, row: usize, out: &mut [f32]) {
+        let blocks = out.len() / self.encoding.block_len();
+        if self.col_stride == self.encoding.block_bytes() || blocks == 1 {
+            return self.encoding.decode(self.row_bytes(row, blocks), out);
+        }
+        for (col, out) in out.iter_mut().enumerate() {
+            let start = self.offset + row * self.row_stride + col * self.col_stride;
+            let bytes = &self.file.bytes()[start..start + self.encoding.block_bytes()];
+            self.encoding.decode(bytes, std::slice::from_mut(out));
+        }
+    }
+
+    fn grid(&self) -> Option<Grid> {
+        let (bits, has_min) = match self.encoding {
+            Encoding::Q4_0 => (4, false),
+            Encoding::Q4_1 | Encoding::Q4K => (4, true),
+            Encoding::Q8_0 | Encoding::Q5_0 | Encoding::Iq4Nl | Encoding::Iq4Xs => (8, false),
+            _ => return None,
+        };
+        Some(Grid { bits, group: 32, has_min })
+    }
+
+    fn fill_row_grid(&self, row: usize, q: &mut [i8], scales: &mut [f32], mins: &mut [f32]) {
+        let len = self.encoding.block_len();
+        let groups = len / quant::group_len(self.encoding);
+        let blocks = self.row_bytes(row, q.len() / len).chunks_exact(self.encoding.block_bytes());
+        let rows = q.chunks_exact_mut(len).zip(scales.chunks_exact_mut(groups));
+        // Formats without minima are given none.
+        let mut mins = mins.chunks_exact_mut(groups);
+        for (block, (q, scales)) in blocks.zip(rows) {
+            quant::unpack(self.encoding, block, q, scales, mins.next().unwrap_or_default());
+        }
+    }
+}
+
+impl Int8Groups {
+    fn numbers(&self, row: usize, cols: usize) -> &[u8] {
+        let start = self.offset + row * cols;
+        &self.file.bytes()[start..start + cols]
+    }
+
+    fn scales(&self, count: usize) -> &[[u8; 4]] {
+        self.file.bytes()[self.scales_offset..self.scales_offset + 4 * count].as_chunks::<4>().0
+    }
+
+    fn fill_row(&self, row: usize, out: &mut [f32]) {
+        let first = row * out.len();
+        let scales = self.scales((first + out.len()).div_ceil(self.group));
+        let numbers = self.numbers(row, out.len());
+        for (i, (out, number)) in out.iter_mut().zip(numbers).enumerate() {
+            *out = f32::from_le_bytes(scales[(first + i) / self.group]) * f32::from(*number as i8);
+        }
+    }
+
+    fn fill_row_grid(&self, row: usize, q: &mut [i8], scales: &mut [f32]) {
+        let all = self.scales((row + 1) * scales.len());
+        for (scale, bytes) in scales.iter_mut().zip(&all[row * (q.len() / self.group)..]) {
+            *scale = f32::from_le_bytes(*bytes);
+        }
+        let cols = q.len();
+        for (q, number) in q.iter_mut().zip(self.numbers(row, cols)) {
+            *q = *number as i8;
+        }
+    }
+}
+
+fn rows_and_cols(name: &str, shape: &[usize]) -> Result<(usize, usize)> {
+    match *shape {
+        [rows] if rows > 0 => Ok((rows, 1)),
+        [rows, cols] if rows > 0 && cols > 0 && rows.checked_mul(cols).is_some() => Ok((rows, cols)),
+        _ => Err(error!("tensor {name}: shape {shape:?} is neither a vector nor a matrix")),
+    }
+}
+
+fn checked_sum(name: &str, mut sizes: impl Iterator<Item = usize>) -> Result<usize> {
+    let sum = sizes.try_fold(0usize, |sum, size| sum.checked_add(size));
+    sum.ok_or_else(|| error!("tensor {name}: its parts are too large together"))
+}
