@@ -3,4 +3,5 @@
 //! The Python scripts beside the data made it; the tests need only what is committed.
 
 pub mod fixtures;
+pub mod golden;
 pub mod synthetic;
