@@ -28,7 +28,7 @@ expected = {}
 
 # ---- the model ----
 
-def shapes(dim=DIM, layers=LAYERS, heads=HEADS, kv=KV, ffn=FFN, vocab=VOCAB, head_dim=None, tied=False):
+def shapes(dim=DIM, layers=LAYERS, heads=HEADS, kv=KV, ffn=FFN, vocab=VOCAB, head_dim=None, tied=False, biases=False, qk_norm=False):
     hd = head_dim or dim // heads
     out = {"model.embed_tokens.weight": (vocab, dim)}
     for i in range(layers):
@@ -37,14 +37,18 @@ def shapes(dim=DIM, layers=LAYERS, heads=HEADS, kv=KV, ffn=FFN, vocab=VOCAB, hea
                 p + "self_attn.k_proj.weight": (kv * hd, dim), p + "self_attn.v_proj.weight": (kv * hd, dim),
                 p + "self_attn.o_proj.weight": (dim, heads * hd), p + "post_attention_layernorm.weight": (dim,),
                 p + "mlp.gate_proj.weight": (ffn, dim), p + "mlp.up_proj.weight": (ffn, dim), p + "mlp.down_proj.weight": (dim, ffn)}
+        if biases:
+            out |= {f"{p}self_attn.{k}_proj.bias": (n * hd,) for k, n in (("q", heads), ("k", kv), ("v", kv))}
+        if qk_norm:
+            out |= {f"{p}self_attn.{k}_norm.weight": (hd,) for k in "qk"}
     out["model.norm.weight"] = (dim,)
     return out if tied else out | {"lm_head.weight": (vocab, dim)}
 
 
-def model(dtype=F32, norms=None, tied=False):
+def model(dtype=F32, norms=None, tied=False, **more):
     """The tiny model, each tensor in the dtype a fixture stores: `dtype`, and for norms `norms` where given."""
     pick = lambda n: norms if norms is not None and n.endswith("norm.weight") else dtype
-    return {n: torch.from_numpy(synthetic.tensor(n, s, SEED)).to(pick(n)) for n, s in shapes(tied=tied).items()}
+    return {n: torch.from_numpy(synthetic.tensor(n, s, SEED)).to(pick(n)) for n, s in shapes(tied=tied, **more).items()}
 
 
 def to_pairs(w, heads):
@@ -303,17 +307,17 @@ def llama2c():
 
 GGUF_NAMES = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight",
               "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
-              "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-              "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+              "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "input_layernorm": "attn_norm",
+              "post_attention_layernorm": "ffn_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
 
 
 def gguf_name(name):
     parts = name.split(".")
-    return f"blk.{parts[2]}.{GGUF_NAMES['.'.join(parts[3:-1])]}.weight" if "layers" in parts else GGUF_NAMES[name]
+    return f"blk.{parts[2]}.{GGUF_NAMES['.'.join(parts[3:-1])]}.{parts[-1]}" if "layers" in parts else GGUF_NAMES[name]
 
 
-def gguf_writer(path, dim, ffn, layers, heads, kv, vocab, head_dim=None):
-    w = gguf.GGUFWriter(path, "llama")
+def gguf_writer(path, dim=DIM, ffn=FFN, layers=LAYERS, heads=HEADS, kv=KV, vocab=VOCAB, head_dim=None, arch="llama"):
+    w = gguf.GGUFWriter(path, arch)
     w.add_name("tiny")
     w.add_block_count(layers); w.add_context_length(CONTEXT); w.add_embedding_length(dim); w.add_feed_forward_length(ffn)
     w.add_head_count(heads); w.add_head_count_kv(kv); w.add_layer_norm_rms_eps(1e-5); w.add_rope_freq_base(10000.0)
@@ -333,22 +337,47 @@ def gguf_finish(w):
     w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
 
 
-def gguf_plain():
-    path = os.path.join(OUT, "tiny-f16.gguf")
-    w, g = model(F16, norms=F32), gguf_writer(path, DIM, FFN, LAYERS, HEADS, KV, VOCAB)
-    for n, x in w.items():
-        g.add_tensor(gguf_name(n), (to_pairs(x, HEADS if "q_proj" in n else KV) if is_rotated(n) else x).numpy())
+def gguf_tensors(g, weights, permuted=True):
+    for n, x in weights.items():
+        heads = HEADS if "q_proj" in n else KV
+        g.add_tensor(gguf_name(n), (to_pairs(x, heads) if permuted and is_rotated(n) else x).numpy())
     gguf_finish(g)
+
+
+def gguf_plain():
+    w = model(F16, norms=F32)
+    gguf_tensors(gguf_writer(os.path.join(OUT, "tiny-f16.gguf")), w)
     expect("gguf-f16", "tiny-f16.gguf", w)
     # Version 2 has the same little-endian layout as 3, which only added big-endian files; the writer writes 3.
     path = os.path.join(OUT, "tiny-f32-v2.gguf")
-    w, g = model(F32, tied=True), gguf_writer(path, DIM, FFN, LAYERS, HEADS, KV, VOCAB)
-    for n, x in w.items():
-        g.add_tensor(gguf_name(n), (to_pairs(x, HEADS if "q_proj" in n else KV) if is_rotated(n) else x).numpy())
-    gguf_finish(g)
+    w = model(tied=True)
+    gguf_tensors(gguf_writer(path), w)
     with open(path, "r+b") as f:
         f.seek(4); f.write(struct.pack("<I", 2))
     expect("gguf-f32-v2", "tiny-f32-v2.gguf", w)
+
+
+def gguf_families():
+    """What each family adds: llama 3.1's frequency factors, granite's multipliers, qwen's biases and norms (and rows not permuted)."""
+    small = dict(norms=F32, tied=True)
+    g, w = gguf_writer(os.path.join(OUT, "llama3-factors.gguf")), model(F16, **small)
+    g.add_tensor("rope_freqs.weight", np.array([1.0, 8.0], dtype=np.float32))
+    gguf_tensors(g, w)
+    expect("gguf-llama3-factors", "llama3-factors.gguf", w)
+
+    g, w = gguf_writer(os.path.join(OUT, "granite.gguf"), arch="granite"), model(F16, **small)
+    g.add_embedding_scale(12.0); g.add_residual_scale(0.25); g.add_attention_scale(0.125); g.add_logit_scale(8.0)
+    gguf_tensors(g, w)
+    expect("gguf-granite", "granite.gguf", w)
+
+    g, w = gguf_writer(os.path.join(OUT, "qwen2.gguf"), arch="qwen2"), model(F16, biases=True, **small)
+    w |= {n: x.to(F32) for n, x in w.items() if n.endswith(".bias")}
+    gguf_tensors(g, w, permuted=False)
+    expect("gguf-qwen2", "qwen2.gguf", w)
+
+    g, w = gguf_writer(os.path.join(OUT, "qwen3.gguf"), head_dim=8, arch="qwen3"), model(F16, head_dim=8, qk_norm=True, **small)
+    gguf_tensors(g, w, permuted=False)
+    expect("gguf-qwen3", "qwen3.gguf", w)
 
 
 Q = gguf.GGMLQuantizationType
@@ -403,7 +432,7 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     shutil.rmtree(OUT, ignore_errors=True)
     os.makedirs(OUT)
-    for make in (hugging_face, pytorch_bin, meta, single_pth, tinyllamas, hostile_pickle, llama2c, gguf_plain, gguf_mixed):
+    for make in (hugging_face, pytorch_bin, meta, single_pth, tinyllamas, hostile_pickle, llama2c, gguf_plain, gguf_families, gguf_mixed):
         make()
     with open(os.path.join(OUT, "expected.json"), "w") as f:
         lines = []
