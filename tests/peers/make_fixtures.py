@@ -45,9 +45,9 @@ def shapes(dim=DIM, layers=LAYERS, heads=HEADS, kv=KV, ffn=FFN, vocab=VOCAB, hea
     return out if tied else out | {"lm_head.weight": (vocab, dim)}
 
 
-def model(dtype=F32, norms=None, tied=False, **more):
-    """The tiny model, each tensor in the dtype a fixture stores: `dtype`, and for norms `norms` where given."""
-    pick = lambda n: norms if norms is not None and n.endswith("norm.weight") else dtype
+def model(dtype=F32, vectors=None, tied=False, **more):
+    """The tiny model, each tensor in the dtype a fixture stores: `dtype`, and for norms and biases `vectors` where given."""
+    pick = lambda n: vectors if vectors is not None and n.endswith(("norm.weight", ".bias")) else dtype
     return {n: torch.from_numpy(synthetic.tensor(n, s, SEED)).to(pick(n)) for n, s in shapes(tied=tied, **more).items()}
 
 
@@ -147,13 +147,13 @@ def pytorch_bin():
     write_json(os.path.join(OUT, "bin", "config.json"), hf_config())
     expect("bin", "bin", w)
 
-    w = model(F16, norms=F32)
+    w = model(F16, vectors=F32)
     torch.save(w, os.path.join(folder("bin-legacy"), "pytorch_model.bin"), _use_new_zipfile_serialization=False)
     write_json(os.path.join(OUT, "bin-legacy", "config.json"), hf_config())
     expect("bin-legacy", "bin-legacy", w)
 
     # Two shards with an index; some tensors are Parameters, some are views: transposed, or a slice of a larger storage.
-    w = model(BF16, norms=F32)
+    w = model(BF16, vectors=F32)
     files = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"]
     where = {n: files[0 if "layers.0" in n or "embed" in n else 1] for n in w}
     stored = {n: x.t().contiguous().t() if "o_proj" in n else torch.nn.Parameter(x) if "mlp" in n else x for n, x in w.items()}
@@ -192,7 +192,7 @@ def meta():
             torch.save(shard, os.path.join(folder(name), f"consolidated.{rank:02}.pth"))
         write_json(os.path.join(OUT, name, "params.json"), params)
         expect(name, name, w)
-    w = model(BF16, norms=F32)
+    w = model(BF16, vectors=F32)
     torch.save(renamed(w, META), os.path.join(folder("meta-mixed"), "consolidated.00.pth"))
     write_json(os.path.join(OUT, "meta-mixed", "params.json"), meta_params(vocab_size=VOCAB))
     expect("meta-mixed", "meta-mixed", w)
@@ -345,7 +345,7 @@ def gguf_tensors(g, weights, permuted=True):
 
 
 def gguf_plain():
-    w = model(F16, norms=F32)
+    w = model(F16, vectors=F32)
     gguf_tensors(gguf_writer(os.path.join(OUT, "tiny-f16.gguf")), w)
     expect("gguf-f16", "tiny-f16.gguf", w)
     # Version 2 has the same little-endian layout as 3, which only added big-endian files; the writer writes 3.
@@ -359,7 +359,7 @@ def gguf_plain():
 
 def gguf_families():
     """What each family adds: llama 3.1's frequency factors, granite's multipliers, qwen's biases and norms (and rows not permuted)."""
-    small = dict(norms=F32, tied=True)
+    small = dict(vectors=F32, tied=True)
     g, w = gguf_writer(os.path.join(OUT, "llama3-factors.gguf")), model(F16, **small)
     g.add_tensor("rope_freqs.weight", np.array([1.0, 8.0], dtype=np.float32))
     gguf_tensors(g, w)
@@ -371,7 +371,6 @@ def gguf_families():
     expect("gguf-granite", "granite.gguf", w)
 
     g, w = gguf_writer(os.path.join(OUT, "qwen2.gguf"), arch="qwen2"), model(F16, biases=True, **small)
-    w |= {n: x.to(F32) for n, x in w.items() if n.endswith(".bias")}
     gguf_tensors(g, w, permuted=False)
     expect("gguf-qwen2", "qwen2.gguf", w)
 
