@@ -1,3 +1,4 @@
+pub mod chat;
 pub mod checkpoint;
 pub mod config;
 pub mod hub;

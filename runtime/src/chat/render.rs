@@ -71,12 +71,11 @@ impl ChatFormat {
         if self.late_system.is_none() && rest.iter().any(|m| m.role == Role::System) {
             return refuse("takes a system message only as the first message");
         }
-        match rest.last() {
+        match rest.last().map(|m| m.role) {
+            Some(Role::User) => {}
+            Some(Role::Assistant) if self.may_end_with_reply => {}
+            Some(_) => return refuse("needs the last message to be the user's"),
             None => return refuse("needs a message of the user"),
-            Some(last) if last.role == Role::Assistant && !self.may_end_with_reply => {
-                return refuse("needs the last message to be the user's");
-            }
-            Some(_) => {}
         }
         let turns = rest.iter().filter(|m| m.role != Role::System);
         if self.must_alternate && turns.enumerate().any(|(i, m)| (m.role == Role::User) != (i % 2 == 0)) {

@@ -88,9 +88,13 @@ fn turns_of_their_own() {
     );
     let format = ChatFormat { date: Date::new(2026, 3, 1).unwrap(), ..headers() };
     assert_eq!(
-        rendered(&format, &[('s', "Be."), ('u', "hi"), ('a', "a</think>b</think>\n\n yo "), ('s', "x")], false),
+        rendered(
+            &format,
+            &[('s', "Be."), ('u', "hi"), ('a', "a</think>b</think>\n\n yo "), ('s', "x"), ('u', "y")],
+            false
+        ),
         "<s><|start|>system<|end|>\n\nToday: 01 Mar 2026\nBe.<|eot|><|start|>user<|end|>\n\nhi<|eot|>\
-         <|start|>assistant<|end|>\n\nyo<|eot|><|start|>system<|end|>\n\nx<|eot|>"
+         <|start|>assistant<|end|>\n\nyo<|eot|><|start|>system<|end|>\n\nx<|eot|><|start|>user<|end|>\n\ny<|eot|>"
     );
 }
 
@@ -155,6 +159,7 @@ fn conversations_outside_the_format_are_refused() {
     );
     assert_eq!(refused(&inst(), &[('u', "a"), ('a', "b")]), says("needs the last message to be the user's"));
     assert_eq!(refused(&inst(), &[('u', "a"), ('s', "b")]), says("takes a system message only as the first message"));
+    assert_eq!(refused(&headers(), &[('u', "a"), ('s', "b")]), says("needs the last message to be the user's"));
     let mute = ChatFormat { system_place: SystemPlace::Refused, ..inst() };
     assert_eq!(refused(&mute, &[('s', "a"), ('u', "b")]), says("has no system message"));
 }
