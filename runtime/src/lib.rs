@@ -4,5 +4,6 @@ pub mod chat;
 pub mod error;
 pub mod sampling;
 pub mod stop;
+pub mod sys;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,37 @@
+//! The handful of libc functions the runtime calls, declared by hand so that it needs no crate.
+
+use std::ffi::{c_int, c_void};
+
+pub const PROT_READ: c_int = 1;
+pub const PROT_WRITE: c_int = 2;
+pub const MAP_PRIVATE: c_int = 2;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub const MAP_ANONYMOUS: c_int = 0x20;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub const MAP_ANONYMOUS: c_int = 0x1000;
+/// Pages count against memory when they are touched, not when they are reserved.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub const MAP_NORESERVE: c_int = 0x4000;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub const MAP_NORESERVE: c_int = 0x40;
+#[cfg(target_os = "linux")]
+pub const MADV_HUGEPAGE: c_int = 14;
+pub const MADV_WILLNEED: c_int = 3;
+
+unsafe extern "C" {
+    pub fn mmap(
+        address: *mut c_void,
+        length: usize,
+        protection: c_int,
+        flags: c_int,
+        file: c_int,
+        offset: i64,
+    ) -> *mut c_void;
+    pub fn munmap(address: *mut c_void, length: usize) -> c_int;
+    pub fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
+}
+
+/// What `mmap` returns when it fails.
+pub fn is_failed(address: *mut c_void) -> bool {
+    address.addr() == usize::MAX
+}

@@ -1,0 +1,19 @@
+//! What the operating system gives: mapped files, reserved memory, threads to run kernels on, figures about the process.
+//! The only place of the runtime where `unsafe` lives, apart from the C boundary; everything it exports is safe to call.
+
+#![allow(
+    unsafe_code,
+    reason = "system calls and raw memory end here; each use states the invariant that makes it sound"
+)]
+
+mod libc;
+mod mapping;
+mod memory;
+mod process;
+
+pub use mapping::Mapping;
+pub use memory::Memory;
+pub use process::{default_threads, peak_rss_bytes};
+
+// Sizes that the verifier has bounded below 2^48 are held in `usize`.
+const _: () = assert!(usize::BITS >= 64, "tcrt needs a 64-bit machine");
