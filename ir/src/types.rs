@@ -1,0 +1,142 @@
+//! Tensor types: `f32[n, 576]`, `i4g32[49152, 576]`, `q8[n, 576]`.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// One dimension: a constant, or a symbol whose bound the graph's header gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dim {
+    Const(u32),
+    /// `n`: the tokens of this call.
+    Tokens,
+    /// `m`: the rows whose logits are asked for.
+    Rows,
+}
+
+/// How a weight's integers stand for numbers. `group` consecutive inputs of a row share one f16 scale (the last group of
+/// a row may be shorter); with `min` they share an f16 minimum too, and a weight is `scale * q + min`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Quant {
+    pub bits: u8,
+    pub group: u32,
+    pub min: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    F32,
+    F16,
+    Bf16,
+    /// A quantized weight; prints as `i8g64`, or `i4g32min` with minima.
+    Int(Quant),
+    /// Activation rows in 8 bits. 32 consecutive inputs share the f32 scale `amax / 127`; each is
+    /// `round(x * (127 / amax))`, ties to even, and 0 where `amax` is 0.
+    Q8,
+}
+
+impl Dtype {
+    pub fn is_quantized_weight(self) -> bool {
+        matches!(self, Dtype::Int(_))
+    }
+
+    /// May a weight have it?
+    pub fn is_weight(self) -> bool {
+        self != Dtype::Q8
+    }
+}
+
+/// A value's or a weight's type: rows and columns for activations and matrices, one dimension for vectors.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Type {
+    pub dtype: Dtype,
+    pub shape: Vec<Dim>,
+}
+
+impl Type {
+    /// Activations: `rows` is [`Dim::Tokens`] or [`Dim::Rows`].
+    pub fn activation(dtype: Dtype, rows: Dim, cols: u32) -> Type {
+        Type { dtype, shape: vec![rows, Dim::Const(cols)] }
+    }
+
+    pub fn matrix(dtype: Dtype, rows: u32, cols: u32) -> Type {
+        Type { dtype, shape: vec![Dim::Const(rows), Dim::Const(cols)] }
+    }
+
+    /// Norm weights, biases and inverse frequencies are f32.
+    pub fn vector(len: u32) -> Type {
+        Type { dtype: Dtype::F32, shape: vec![Dim::Const(len)] }
+    }
+
+    /// The symbol and width of an activation.
+    pub fn as_activation(&self) -> Option<(Dim, u32)> {
+        match self.shape[..] {
+            [rows @ (Dim::Tokens | Dim::Rows), Dim::Const(cols)] => Some((rows, cols)),
+            _ => None,
+        }
+    }
+
+    /// Rows and columns of a weight matrix.
+    pub fn as_matrix(&self) -> Option<(u32, u32)> {
+        match self.shape[..] {
+            [Dim::Const(rows), Dim::Const(cols)] => Some((rows, cols)),
+            _ => None,
+        }
+    }
+
+    /// Length of an f32 vector.
+    pub fn as_vector(&self) -> Option<u32> {
+        match (self.dtype, &self.shape[..]) {
+            (Dtype::F32, [Dim::Const(len)]) => Some(*len),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Dim::Const(size) => write!(f, "{size}"),
+            Dim::Tokens => f.write_str("n"),
+            Dim::Rows => f.write_str("m"),
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Dtype::F32 => f.write_str("f32"),
+            Dtype::F16 => f.write_str("f16"),
+            Dtype::Bf16 => f.write_str("bf16"),
+            Dtype::Int(q) => write!(f, "i{}g{}{}", q.bits, q.group, if q.min { "min" } else { "" }),
+            Dtype::Q8 => f.write_str("q8"),
+        }
+    }
+}
+
+impl FromStr for Dtype {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Dtype, ()> {
+        match text {
+            "f32" => Ok(Dtype::F32),
+            "f16" => Ok(Dtype::F16),
+            "bf16" => Ok(Dtype::Bf16),
+            "q8" => Ok(Dtype::Q8),
+            _ => parse_quant(text).map(Dtype::Int).ok_or(()),
+        }
+    }
+}
+
+fn parse_quant(text: &str) -> Option<Quant> {
+    let (bits, group) = text.strip_prefix('i')?.split_once('g')?;
+    let (group, min) = group.strip_suffix("min").map_or((group, false), |group| (group, true));
+    Some(Quant { bits: bits.parse().ok()?, group: group.parse().ok()?, min })
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let shape: Vec<String> = self.shape.iter().map(Dim::to_string).collect();
+        write!(f, "{}[{}]", self.dtype, shape.join(", "))
+    }
+}
