@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use tcc_core::chat::{Family, Specials, builtin, lower};
 use tcrt::chat::{ChatFormat, Message, Piece, Reasoning, Role, Segment, SystemPlace};
 
@@ -28,7 +29,13 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(folder().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-fn lowered() -> BTreeMap<String, ChatFormat> {
+/// Every template of the folder, lowered once for all tests.
+fn lowered() -> &'static BTreeMap<String, ChatFormat> {
+    static LOWERED: OnceLock<BTreeMap<String, ChatFormat>> = OnceLock::new();
+    LOWERED.get_or_init(lower_all)
+}
+
+fn lower_all() -> BTreeMap<String, ChatFormat> {
     let tokens: BTreeMap<String, Tokens> = serde_json::from_str(&read("tokens.json")).unwrap();
     let lower = |name: &str, t: &Tokens| {
         lower(&read(&format!("{name}.jinja")), &specials(t)).unwrap_or_else(|e| panic!("{name}: {e}"))
@@ -71,7 +78,7 @@ fn every_template_lowers_and_renders_as_in_python() {
     let goldens: BTreeMap<String, Vec<Golden>> = serde_json::from_str(&read("goldens.json")).unwrap();
     let lowered = lowered();
     assert_eq!(goldens.keys().collect::<Vec<_>>(), lowered.keys().collect::<Vec<_>>());
-    for (name, format) in &lowered {
+    for (name, format) in lowered {
         for golden in &goldens[name] {
             let rendered = render(format, &golden.turns, golden.generation);
             match (&golden.text, rendered) {
@@ -112,7 +119,7 @@ fn what_the_formats_say() {
     assert_eq!(deepseek.reasoning, Some(Reasoning { close: "</think>".into(), trim_newlines: false }));
     assert!(formats["mistral-nemo"].must_alternate && !formats["smollm2"].must_alternate);
     assert!(formats["llama3"].may_end_with_reply && !formats["qwen3"].may_end_with_reply);
-    for (name, format) in &formats {
+    for (name, format) in formats {
         let stop = match name.as_str() {
             "smollm2" | "qwen2.5" | "qwen3" => "<|im_end|>",
             "deepseek-r1-distill" => "<｜end▁of▁sentence｜>",

@@ -3,7 +3,8 @@
 use super::Error;
 use super::conversation::{Turns, describe, messages};
 use super::jinja::{Clock, Template};
-use tcrt::chat::{ChatFormat, Date, Segment, SystemPlace};
+use super::literal::pieces;
+use tcrt::chat::{ChatFormat, Date, Piece, Segment, SystemPlace};
 
 /// Messages that white space, markup, scripts and escapes make hard to pass through a template unchanged.
 const ODD: [&str; 22] = [
@@ -56,12 +57,31 @@ fn agree(template: &Template<'_>, format: &ChatFormat, shape: &str) -> Result<()
     if shape.starts_with('s') && format.system_place == SystemPlace::Refused {
         return Ok(());
     }
+    tokens_agree(template, format, &plain(shape))?;
     conversations(shape).iter().try_for_each(|turns| compare(template, format, turns))
 }
 
+/// Equal bytes are not enough: a prefix that ends within a special token and a suffix that begins there would print it and not mean it.
+/// Where no message spells a special token, cutting the whole must give the segments.
+fn tokens_agree(template: &Template<'_>, format: &ChatFormat, turns: &[(char, &str)]) -> Result<(), Error> {
+    let whole = template.render(turns, true, Clock::At(format.date))?;
+    let cut = pieces(&whole, template.specials()).into_iter().map(|piece| match piece {
+        Piece::Special(token) => Segment::Special(token),
+        Piece::Text(text) | Piece::Date(text) => Segment::Text(text),
+    });
+    let rendered = format.render(&messages(turns), true).map_err(|e| differs(turns, e.to_string()))?;
+    if cut.ne(rendered) {
+        return Err(differs(turns, "the special tokens are not the same".into()));
+    }
+    Ok(())
+}
+
+fn plain(shape: &str) -> Turns<'static> {
+    shape.chars().zip(["Hello.", "What is 2 + 2?", "Four.", "And 3 + 3?", "Six.", "Thanks!"]).collect()
+}
+
 fn conversations(shape: &str) -> Vec<Turns<'static>> {
-    let plain = ["Hello.", "What is 2 + 2?", "Four.", "And 3 + 3?", "Six.", "Thanks!"];
-    let plain: Turns = shape.chars().zip(plain).collect();
+    let plain = plain(shape);
     let mut all = vec![plain.clone()];
     for at in 0..plain.len() {
         for odd in ODD {

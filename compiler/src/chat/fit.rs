@@ -13,12 +13,13 @@ const A: [&str; 2] = ["PROBEa1", "PROBEa2"];
 const CLOSE: &str = "</think>";
 
 pub fn fit(template: &Template<'_>, specials: &Specials<'_>) -> Result<ChatFormat, Error> {
-    let probe = Probe { template };
+    let probe = Probe { template, specials };
     let texts = probe.texts()?;
     let system = probe.system(&texts);
     let pieces = |literal: &str| pieces(literal, specials);
     let turn = |t: &TurnText| Turn { prefix: pieces(&t.prefix), suffix: pieces(&t.suffix), trim: t.trim };
-    let suffix = pieces(&texts.assistant.suffix);
+    let end = texts.end_of_reply();
+    let stop_token = first_token(pieces(&end));
     Ok(ChatFormat {
         opening: pieces(&texts.opening),
         system_place: system.place,
@@ -31,22 +32,17 @@ pub fn fit(template: &Template<'_>, specials: &Specials<'_>) -> Result<ChatForma
         generation: pieces(&texts.generation),
         must_alternate: false,
         may_end_with_reply: true,
-        stop_tokens: first_token(&suffix).into_iter().collect(),
-        stop_strings: if first_token(&suffix).is_none() { said(&texts.assistant.suffix) } else { vec![] },
+        stop_strings: if stop_token.is_none() && !end.is_empty() { vec![end] } else { vec![] },
+        stop_tokens: stop_token.into_iter().collect(),
         date: Date::DEFAULT,
     })
 }
 
-/// A reply ends where the model would say the first special token of what follows it.
-fn first_token(suffix: &[Piece]) -> Option<String> {
-    suffix.iter().find_map(|piece| match piece {
-        Piece::Special(token) => Some(token.clone()),
+fn first_token(pieces: Vec<Piece>) -> Option<String> {
+    pieces.into_iter().find_map(|piece| match piece {
+        Piece::Special(token) => Some(token),
         Piece::Text(_) | Piece::Date(_) => None,
     })
-}
-
-fn said(suffix: &str) -> Vec<String> {
-    Some(suffix.trim()).filter(|s| !s.is_empty()).map(str::to_owned).into_iter().collect()
 }
 
 #[derive(Default)]
@@ -63,6 +59,14 @@ struct Texts {
     generation: String,
 }
 
+impl Texts {
+    /// What a model says when its reply is over: what ends the turn, and what begins the next one if that is nothing or white space.
+    fn end_of_reply(&self) -> String {
+        let next = if self.assistant.suffix.trim().is_empty() { self.user.prefix.as_str() } else { "" };
+        format!("{}{next}", self.assistant.suffix).trim_end().to_owned()
+    }
+}
+
 struct System {
     place: SystemPlace,
     turn: TurnText,
@@ -71,6 +75,7 @@ struct System {
 
 struct Probe<'a> {
     template: &'a Template<'a>,
+    specials: &'a Specials<'a>,
 }
 
 impl Probe<'_> {
@@ -128,8 +133,18 @@ impl Probe<'_> {
         if let Some(suffix) = shown.filter(|suffix| to_user.starts_with(suffix.as_str())) {
             return suffix;
         }
-        let shared = to_user.char_indices().map(|(i, _)| i).find(|&i| before.ends_with(&to_user[i..]));
-        to_user[..shared.unwrap_or(to_user.len())].to_owned()
+        let shared = |&i: &usize| before.ends_with(&to_user[i..]) && !self.splits_a_token(to_user, i);
+        let at = to_user.char_indices().map(|(i, _)| i).find(shared);
+        to_user[..at.unwrap_or(to_user.len())].to_owned()
+    }
+
+    fn splits_a_token(&self, literal: &str, at: usize) -> bool {
+        let (left, right) = literal.split_at(at);
+        let tokens = |text: &str| {
+            let special = |piece: &&Piece| matches!(piece, Piece::Special(_));
+            pieces(text, self.specials).iter().filter(special).count()
+        };
+        tokens(left) + tokens(right) != tokens(literal)
     }
 
     fn system(&self, texts: &Texts) -> System {

@@ -44,6 +44,10 @@ impl<'a> Template<'a> {
         Ok(Self { env, specials })
     }
 
+    pub fn specials(&self) -> &Specials<'a> {
+        self.specials
+    }
+
     pub fn render(&self, turns: &[(char, &str)], generation: bool, clock: Clock) -> Result<String, Error> {
         let failed = |e: JinjaError| Error::Render { conversation: describe(turns), reason: one_line(&e) };
         let turns: Vec<Value> =
@@ -63,7 +67,26 @@ impl<'a> Template<'a> {
         let tokens = [("bos_token", self.specials.bos), ("eos_token", self.specials.eos)];
         variables.extend(tokens.into_iter().filter_map(|(name, text)| Some((name, Value::from(text?)))));
         let template = self.env.get_template(NAME).map_err(failed)?;
-        template.render(Value::from_iter(variables)).map_err(failed)
+        let mut text = Bounded(Vec::new());
+        template.render_captured_to(Value::from_iter(variables), &mut text).map_err(failed)?;
+        String::from_utf8(text.0).map_err(|e| Error::Template(e.to_string()))
+    }
+}
+
+/// Stops a template that would print forever; a conversation takes a few hundred bytes.
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        const MOST: usize = 1 << 20;
+        if self.0.len() + bytes.len() > MOST {
+            return Err(std::io::Error::other("the rendering is longer than a mebibyte"));
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -103,7 +126,11 @@ fn to_json(value: &Value, _options: Kwargs) -> Result<String, JinjaError> {
 }
 
 fn one_line(error: &JinjaError) -> String {
-    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let what = match (std::error::Error::source(error), error.detail()) {
+        (Some(cause), _) => cause.to_string(),
+        (None, Some(detail)) => detail.to_owned(),
+        (None, None) => error.kind().to_string(),
+    };
     let line = error.line().map_or_else(String::new, |line| format!("line {line}: "));
     (line + &what).replace(['\n', '\r'], " ")
 }

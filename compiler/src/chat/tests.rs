@@ -62,6 +62,8 @@ fn templates_without_end_or_measure_are_refused() {
     refused(&"{% if x %}".repeat(100_000));
     refused(&format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000)));
     refused("{{ 'x' * 100000000000 }}");
+    let endless = format!("{{% for i in range(100000) %}}{}{{% endfor %}}", "x".repeat(1000));
+    assert!(refused(&endless).to_string().contains("longer than a mebibyte"));
 }
 
 #[test]
@@ -75,10 +77,13 @@ fn a_system_message_the_template_ignores_or_raises_on_is_refused() {
 
 #[test]
 fn a_reply_that_no_token_ends_is_ended_by_what_follows_it() {
+    let template = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}";
+    let format = lower(template, &specials()).unwrap();
+    assert_eq!((format.stop_strings(), format.stop_token_texts()), (&["\nuser:".to_owned()][..], &[][..]));
     let template = "{% for m in messages %}{% if m.role == 'user' %}{{ 'USER: ' + m.content + ' ASSISTANT:' }}{% else %}\
                     {{ ' ' + m.content + '\nEND\n' }}{% endif %}{% endfor %}";
     let format = lower(template, &specials()).unwrap();
-    assert_eq!((format.stop_strings(), format.stop_token_texts()), (&["END".to_owned()][..], &[][..]));
+    assert_eq!((format.stop_strings(), format.stop_token_texts()), (&["\nEND".to_owned()][..], &[][..]));
 }
 
 #[test]
@@ -92,4 +97,16 @@ fn a_system_message_before_a_trimmed_user_message() {
     let format = lower(template, &specials()).unwrap();
     assert_eq!(format.system_place, SystemPlace::FirstUser);
     assert_eq!((format.user.trim, format.trim_joined, format.must_alternate), (Trim::BOTH, false, true));
+}
+
+#[test]
+fn a_template_that_always_asks_for_a_reply() {
+    // The begin token and the token before a later user turn end alike: the cut between the turns must not go through them.
+    let template = "{{ bos_token }}{% for m in messages %}{{ '<|head|>' + m.role + '\n' + m.content + '<|end|>' }}{% endfor %}\
+                    {{ '<|head|>assistant\n' }}";
+    let specials = Specials { bos: Some("<|begin|>"), eos: None, tokens: vec!["<|begin|>", "<|head|>", "<|end|>"] };
+    let format = lower(template, &specials).unwrap();
+    assert_eq!(format.opening, [Piece::Special("<|begin|>".into())]);
+    assert_eq!(format.stop_token_texts(), ["<|end|>"]);
+    assert!(!format.may_end_with_reply && format.generation.is_empty());
 }
