@@ -5,20 +5,27 @@
 //! linear layers. Matrices are `[outputs, inputs]`. The rows of q and k (and of their biases) are in Hugging Face's order: rope
 //! turns row `i` of a head with row `head_dim / 2 + i`; formats that turn neighbouring rows are permuted lazily.
 
-pub mod encoding;
+mod assemble;
+mod encoding;
 mod error;
-pub mod file;
+mod file;
+mod gguf;
+mod hf;
+mod names;
 mod quant;
+mod safetensors;
 mod tensor;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use error::{CheckpointError, Result};
-pub use file::SourceFile;
-pub use tensor::{Grid, Place, Tensor};
+pub use gguf::GgufVocab;
+pub use tensor::{Grid, Tensor};
 
 use crate::config::ModelConfig;
+use error::error;
+use file::SourceFile;
 
 /// An opened checkpoint: the config is checked, and `tensors` holds exactly the tensors it asks for, in their right shapes.
 #[derive(Clone, Debug)]
@@ -62,6 +69,7 @@ impl Format {
 pub enum VocabularySource {
     /// A directory that may hold `tokenizer.json`, `tokenizer.model` and the like.
     Files(PathBuf),
+    Gguf(Box<GgufVocab>),
     /// The format has no place for one.
     None,
 }
@@ -70,4 +78,20 @@ pub enum VocabularySource {
 pub struct OpenOptions {
     /// A JSON file (Meta's `params.json` or Hugging Face's `config.json`) for checkpoints that do not say their shape.
     pub params_path: Option<PathBuf>,
+}
+
+/// Opens a directory or a file; what it is shows in its content.
+pub fn open(path: &Path, _options: &OpenOptions) -> Result<Checkpoint> {
+    if path.is_dir() {
+        return open_directory(path);
+    }
+    let file = SourceFile::open(path)?;
+    if gguf::recognise(file.bytes()) {
+        return gguf::open(path, &file);
+    }
+    Err(file.fault(error!("is not a checkpoint of a format that is supported")))
+}
+
+fn open_directory(directory: &Path) -> Result<Checkpoint> {
+    hf::open(directory)
 }

@@ -1,5 +1,10 @@
 //! The shape of a model: what every checkpoint format says about it, in one form.
 
+pub mod hf;
+mod keys;
+pub mod meta;
+pub mod rope;
+
 /// Everything the model builder needs to know besides the weights. Numbers are checked when a value is made
 /// ([`ModelConfig::check`]), so later stages can rely on them.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +115,36 @@ pub enum RopeScaling {
 }
 
 impl ModelConfig {
+    /// A Llama without sizes and without anything special, to begin from.
+    pub(crate) fn plain() -> ModelConfig {
+        ModelConfig {
+            name: String::new(),
+            family: Family::Llama,
+            dim: 0,
+            layers: 0,
+            heads: 0,
+            kv_heads: 0,
+            head_dim: 0,
+            ffn: 0,
+            vocab: 0,
+            max_positions: 0,
+            norm_eps: 1e-5,
+            rope: Rope { theta: 10000.0, scaling: RopeScaling::None },
+            window: None,
+            tied: false,
+            qkv_bias: false,
+            o_bias: false,
+            mlp_bias: false,
+            qk_norm: false,
+            embedding_multiplier: 1.0,
+            residual_multiplier: 1.0,
+            logits_divisor: 1.0,
+            attention_scale: None,
+            bos: None,
+            stop_tokens: Vec::new(),
+        }
+    }
+
     /// Rows of q, and columns of o.
     pub fn q_width(&self) -> usize {
         self.heads * self.head_dim
