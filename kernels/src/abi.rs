@@ -7,7 +7,22 @@
 //! wrote (DESIGN: SPMD execution).
 //!
 //! Padding: every f32 buffer row is padded to a multiple of 16 values, so kernels may always write whole blocks of 16
-//! output rows. Q8 rows are padded to a multiple of 32 inputs and the padding is zero.
+//! output rows. Q8 rows are padded to a multiple of 32 inputs and the padding is zero. What lies in the padding of an f32
+//! row is arbitrary: no kernel's result depends on it.
+//!
+//! # Safety
+//!
+//! Who calls a kernel promises that
+//! - `args` and `call` are of the kernel's types, and every pointer in them (except the optional ones, which may be null)
+//!   is valid for the shapes, strides and counts that they give; buffers, rows and packed matrices begin at multiples of
+//!   64 bytes, plain vectors at multiples of 4;
+//! - tokens, positions, sequences, rows and block ids are in range; positions of one sequence in one call differ;
+//! - `begin <= end <= tasks(args, call)`, and no two threads run the same task;
+//! - outputs overlap no inputs, except that `residual` may be `y`, and `y` of an elementwise kernel may be `a` or `b`;
+//! - what an instruction reads has been written before its first task begins;
+//! - kinds, groups, heads and dims are those that a verified program may have: `linear_q8` takes quantized kinds,
+//!   `group` is a multiple of 32 for them, `heads` is a multiple of `kv_heads`, `head_dim` is even, no size is zero;
+//! - the CPU has the features that the variant needs (`table::select` sees to it).
 
 use core::ffi::c_void;
 

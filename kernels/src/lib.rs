@@ -1,5 +1,9 @@
 //! The kernels: their ABI, the packed weight layouts, and hand-written implementations.
 
 pub mod abi;
+mod cpu;
+pub mod half;
 pub mod layout;
+pub mod pack;
 pub mod signature;
+pub mod table;

@@ -1,0 +1,285 @@
+//! The ABI's entry points, generic over the instruction set: pointers become slices here and nowhere else.
+//!
+//! # Safety
+//! Every function here is an `abi::Run` or an `abi::Tasks`: the caller promises what the ABI's text says, and that the
+//! CPU has the instruction set (`table::select` gives out only such variants).
+
+use core::ffi::c_void;
+
+use crate::abi::{
+    AttentionArgs, BLOCK_ROWS, Call, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, Matrix, NormArgs, Over,
+    QuantizeArgs, RopeKvArgs, RopeTableArgs, SwigluArgs,
+};
+use crate::layout::{Kind, block_bytes};
+use crate::pack::{Block, unpack_row};
+
+use super::Isa;
+use super::q8::Q8Mut;
+use super::scalar;
+use super::views::{Epilogue, Heads, Q8Rows, RopeKv, Rows};
+
+/// # Safety
+/// `args` points to an `A` and `call` to a `Call`, both valid for `'a`.
+unsafe fn read<'a, A>(args: *const c_void, call: *const Call) -> (&'a A, &'a Call) {
+    // SAFETY: promised by the caller.
+    unsafe { (&*args.cast::<A>(), &*call) }
+}
+
+/// # Safety
+/// `x + t * stride` holds `width` f32 that nobody writes during `'a`.
+unsafe fn row<'a>(x: *const f32, stride: u32, t: u32, width: u32) -> &'a [f32] {
+    // SAFETY: promised by the caller.
+    unsafe { core::slice::from_raw_parts(x.add(t as usize * stride as usize), width as usize) }
+}
+
+/// # Safety
+/// `y + t * stride` holds `width` f32 that are the caller's alone during `'a`.
+unsafe fn row_mut<'a>(y: *mut f32, stride: u32, t: u32, width: u32) -> &'a mut [f32] {
+    // SAFETY: promised by the caller.
+    unsafe { core::slice::from_raw_parts_mut(y.add(t as usize * stride as usize), width as usize) }
+}
+
+/// # Safety
+/// `y + t * stride` (bytes) holds a Q8 row of `width` inputs that is the caller's alone during `'a`.
+unsafe fn q8_row_mut<'a>(y: *mut u8, stride: u32, t: u32, width: u32) -> Q8Mut<'a> {
+    // SAFETY: promised by the caller.
+    unsafe { Q8Mut::from_raw(y.add(t as usize * stride as usize), width as usize) }
+}
+
+fn count(over: u32, call: &Call) -> u32 {
+    if over == Over::Rows as u32 { call.rows } else { call.n }
+}
+
+pub mod tasks {
+    //! How many tasks a call has.
+    use super::*;
+
+    /// One for each token.
+    pub unsafe extern "C" fn tokens(_: *const c_void, call: *const Call) -> u32 {
+        // SAFETY: the ABI.
+        unsafe { (*call).n }
+    }
+
+    /// One for each requested row.
+    pub unsafe extern "C" fn rows(_: *const c_void, call: *const Call) -> u32 {
+        // SAFETY: the ABI.
+        unsafe { (*call).rows }
+    }
+
+    pub unsafe extern "C" fn norm(args: *const c_void, call: *const Call) -> u32 {
+        // SAFETY: the ABI.
+        let (args, call) = unsafe { read::<NormArgs>(args, call) };
+        count(args.over, call)
+    }
+
+    pub unsafe extern "C" fn quantize(args: *const c_void, call: *const Call) -> u32 {
+        // SAFETY: the ABI.
+        let (args, call) = unsafe { read::<QuantizeArgs>(args, call) };
+        count(args.over, call)
+    }
+
+    pub unsafe extern "C" fn elementwise(args: *const c_void, call: *const Call) -> u32 {
+        // SAFETY: the ABI.
+        let (args, call) = unsafe { read::<ElementwiseArgs>(args, call) };
+        count(args.over, call)
+    }
+
+    /// One for each block of 16 output rows, none where there is nothing to multiply.
+    pub unsafe extern "C" fn linear(args: *const c_void, call: *const Call) -> u32 {
+        // SAFETY: the ABI.
+        let (args, call) = unsafe { read::<LinearArgs>(args, call) };
+        if count(args.over, call) == 0 { 0 } else { args.w.rows.div_ceil(BLOCK_ROWS as u32) }
+    }
+
+    /// One for each token and KV head.
+    pub unsafe extern "C" fn attention(args: *const c_void, call: *const Call) -> u32 {
+        // SAFETY: the ABI.
+        let (args, call) = unsafe { read::<AttentionArgs>(args, call) };
+        call.n * args.kv_heads
+    }
+}
+
+/// # Safety
+/// `w` is as the ABI says for `'a`, and `index` is one of its blocks.
+unsafe fn block<'a>(w: &Matrix, index: u32) -> Block<'a> {
+    let (kind, cols, group) = matrix_shape(w);
+    let size = block_bytes(kind, cols, group);
+    // SAFETY: a matrix holds all its blocks, one after another.
+    let bytes = unsafe { core::slice::from_raw_parts(w.data.add(index as usize * size), size) };
+    Block { kind, group, cols, bytes }
+}
+
+fn matrix_shape(w: &Matrix) -> (Kind, usize, usize) {
+    // The loader has verified the kind; one that is none would be its bug.
+    (Kind::from_u32(w.kind).unwrap_or(Kind::F32), w.cols as usize, w.group as usize)
+}
+
+pub unsafe extern "C" fn embed(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (args, call) = unsafe { read::<EmbedArgs>(args, call) };
+    let (kind, cols, group) = matrix_shape(&args.table);
+    for t in begin..end {
+        // SAFETY: tokens are below the table's rows; row t of y is this task's.
+        let (token, y) = unsafe { (*call.tokens.add(t as usize), row_mut(args.y, args.y_stride, t, args.table.cols)) };
+        // SAFETY: as above.
+        let w = unsafe { block(&args.table, token / BLOCK_ROWS as u32) };
+        unpack_row(kind, group, cols, w.bytes, token as usize % BLOCK_ROWS, y);
+        if args.scale != 1.0 {
+            y.iter_mut().for_each(|v| *v *= args.scale);
+        }
+    }
+}
+
+pub unsafe extern "C" fn rope_table(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (args, call) = unsafe { read::<RopeTableArgs>(args, call) };
+    for t in begin..end {
+        // SAFETY: inv_freq has `half` values, row t of y twice as many.
+        let (position, inv_freq, y) = unsafe {
+            let y = row_mut(args.y, args.y_stride, t, 2 * args.half);
+            (*call.positions.add(t as usize), row(args.inv_freq, 0, 0, args.half), y)
+        };
+        scalar::rope::rope_table(args, inv_freq, position, y);
+    }
+}
+
+pub unsafe extern "C" fn rms_norm<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (isa, (args, _)) = unsafe { (I::assume(), read::<NormArgs>(args, call)) };
+    for t in begin..end {
+        // SAFETY: the ABI.
+        unsafe {
+            let y = row_mut(args.y.cast(), args.y_stride / 4, t, args.dim);
+            isa.rms_norm(row(args.x, args.x_stride, t, args.dim), row(args.w, 0, 0, args.dim), args.eps, y);
+        }
+    }
+}
+
+pub unsafe extern "C" fn rms_norm_q8<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (isa, (args, _)) = unsafe { (I::assume(), read::<NormArgs>(args, call)) };
+    for t in begin..end {
+        // SAFETY: the ABI.
+        unsafe {
+            let y = q8_row_mut(args.y, args.y_stride, t, args.dim);
+            isa.rms_norm_q8(row(args.x, args.x_stride, t, args.dim), row(args.w, 0, 0, args.dim), args.eps, y);
+        }
+    }
+}
+
+pub unsafe extern "C" fn quantize_q8<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (isa, (args, _)) = unsafe { (I::assume(), read::<QuantizeArgs>(args, call)) };
+    for t in begin..end {
+        // SAFETY: the ABI.
+        unsafe {
+            isa.quantize_q8(row(args.x, args.x_stride, t, args.dim), q8_row_mut(args.y, args.y_stride, t, args.dim));
+        }
+    }
+}
+
+pub unsafe extern "C" fn linear<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (isa, (args, call)) = unsafe { (I::assume(), read::<LinearArgs>(args, call)) };
+    let count = count(args.over, call) as usize;
+    for b in begin..end {
+        // SAFETY: the ABI.
+        unsafe {
+            let x = Rows::from_raw(args.x, args.x_stride as usize, count, args.w.cols as usize);
+            isa.linear(block(&args.w, b), x, Epilogue::new(args, count, b as usize));
+        }
+    }
+}
+
+pub unsafe extern "C" fn linear_q8<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (isa, (args, call)) = unsafe { (I::assume(), read::<LinearArgs>(args, call)) };
+    let count = count(args.over, call) as usize;
+    for b in begin..end {
+        // SAFETY: the ABI.
+        unsafe {
+            let x = Q8Rows::from_raw(args.x, args.x_stride as usize, count, args.w.cols as usize);
+            isa.linear_q8(block(&args.w, b), x, Epilogue::new(args, count, b as usize));
+        }
+    }
+}
+
+pub unsafe extern "C" fn swiglu<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (isa, (args, _)) = unsafe { (I::assume(), read::<SwigluArgs>(args, call)) };
+    for t in begin..end {
+        // SAFETY: the ABI.
+        let (x, y) = unsafe {
+            let y = row_mut(args.y.cast(), args.y_stride / 4, t, args.dim);
+            (row(args.x, args.x_stride, t, 2 * args.dim), y)
+        };
+        let (gate, up) = x.split_at(args.dim as usize);
+        isa.swiglu(gate, up, y);
+    }
+}
+
+pub unsafe extern "C" fn swiglu_q8<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (isa, (args, _)) = unsafe { (I::assume(), read::<SwigluArgs>(args, call)) };
+    for t in begin..end {
+        // SAFETY: the ABI.
+        let (x, y) =
+            unsafe { (row(args.x, args.x_stride, t, 2 * args.dim), q8_row_mut(args.y, args.y_stride, t, args.dim)) };
+        let (gate, up) = x.split_at(args.dim as usize);
+        isa.swiglu_q8(gate, up, y);
+    }
+}
+
+pub unsafe extern "C" fn rope_kv<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (isa, (args, call)) = unsafe { (I::assume(), read::<RopeKvArgs>(args, call)) };
+    for t in begin..end {
+        // SAFETY: the ABI.
+        isa.rope_kv(unsafe { RopeKv::new(args, call, t as usize) });
+    }
+}
+
+pub unsafe extern "C" fn attention<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (isa, (args, call)) = unsafe { (I::assume(), read::<AttentionArgs>(args, call)) };
+    for task in begin..end {
+        // SAFETY: the ABI.
+        isa.attention(unsafe { Heads::new(args, call, task as usize) });
+    }
+}
+
+pub unsafe extern "C" fn gather_rows(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (args, call) = unsafe { read::<GatherArgs>(args, call) };
+    for r in begin..end {
+        // SAFETY: out_rows are below n; x and y are different buffers.
+        unsafe {
+            let x = row(args.x, args.x_stride, *call.out_rows.add(r as usize), args.dim);
+            row_mut(args.y, args.y_stride, r, args.dim).copy_from_slice(x);
+        }
+    }
+}
+
+/// One elementwise kernel; `N::new` says which.
+pub unsafe extern "C" fn elementwise<O: Operation>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (args, _) = unsafe { read::<ElementwiseArgs>(args, call) };
+    for t in begin..end {
+        let t = t as usize;
+        // SAFETY: every row holds `dim` values; y may be a or b itself, hence no slices.
+        unsafe {
+            let a = args.a.add(t * args.a_stride as usize);
+            let b = if O::BINARY { args.b.add(t * args.b_stride as usize) } else { a };
+            let y = args.y.add(t * args.y_stride as usize);
+            for i in 0..args.dim as usize {
+                *y.add(i) = O::apply(*a.add(i), *b.add(i), args.scale);
+            }
+        }
+    }
+}
+
+/// What an elementwise kernel does to one value.
+pub trait Operation {
+    const BINARY: bool;
+    fn apply(a: f32, b: f32, scale: f32) -> f32;
+}

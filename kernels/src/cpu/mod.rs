@@ -1,0 +1,58 @@
+//! CPU kernels. `drive` turns the pointers of the ABI into slices, once for all instruction sets; `Isa` is what an
+//! instruction set implements: safe functions over one task's slices. Its default methods are the scalar reference.
+
+#![allow(unsafe_code, reason = "kernels read and write through the ABI's pointers and use vector intrinsics")]
+
+pub mod drive;
+pub mod q8;
+pub mod scalar;
+pub mod views;
+
+use q8::Q8Mut;
+use views::{Epilogue, Heads, Q8Rows, RopeKv, Rows};
+
+use crate::pack::Block;
+
+/// An instruction set. A value of the type proves that the CPU has it.
+pub trait Isa: Copy {
+    /// # Safety
+    /// The CPU must have the instruction set.
+    unsafe fn assume() -> Self;
+
+    fn rms_norm(self, x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
+        scalar::norm::rms_norm(x, w, eps, y);
+    }
+
+    fn rms_norm_q8(self, x: &[f32], w: &[f32], eps: f32, y: Q8Mut) {
+        scalar::norm::rms_norm_q8(x, w, eps, y);
+    }
+
+    fn quantize_q8(self, x: &[f32], y: Q8Mut) {
+        scalar::norm::quantize_q8(x, y);
+    }
+
+    /// 16 output rows of every token.
+    fn linear(self, w: Block, x: Rows, y: Epilogue) {
+        scalar::linear::linear(w, x, y);
+    }
+
+    fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
+        scalar::linear::linear_q8(w, x, y);
+    }
+
+    fn swiglu(self, gate: &[f32], up: &[f32], y: &mut [f32]) {
+        scalar::activation::swiglu(gate, up, y);
+    }
+
+    fn swiglu_q8(self, gate: &[f32], up: &[f32], y: Q8Mut) {
+        scalar::activation::swiglu_q8(gate, up, y);
+    }
+
+    fn rope_kv(self, token: RopeKv) {
+        scalar::rope::rope_kv(token);
+    }
+
+    fn attention(self, heads: Heads) {
+        scalar::attention::attention(heads);
+    }
+}

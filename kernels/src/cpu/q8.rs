@@ -1,0 +1,72 @@
+//! Q8 activation rows: 32 inputs share a scale.
+
+use crate::abi::ACT_GROUP;
+use crate::layout::padded_cols;
+
+/// A Q8 row to write: `layout.rs` gives its bytes.
+pub struct Q8Mut<'a> {
+    pub q: &'a mut [i8],
+    pub scales: &'a mut [f32],
+    /// `scale * sum(q)` of each group.
+    pub sums: &'a mut [f32],
+}
+
+/// A Q8 row to read.
+#[derive(Clone, Copy)]
+pub struct Q8Ref<'a> {
+    pub q: &'a [i8],
+    pub scales: &'a [f32],
+}
+
+impl<'a> Q8Mut<'a> {
+    /// # Safety
+    /// `row` is valid for `q8_row_bytes(dim)` bytes of reads and writes for `'a`, aligned to 4 bytes, nobody else's.
+    pub unsafe fn from_raw(row: *mut u8, dim: usize) -> Q8Mut<'a> {
+        let (cols, groups) = (padded_cols(dim), padded_cols(dim) / ACT_GROUP);
+        // SAFETY: the three parts lie one after another within the row and do not overlap; any bits are i8 and f32.
+        unsafe {
+            let scales = row.add(cols).cast::<f32>();
+            Q8Mut {
+                q: core::slice::from_raw_parts_mut(row.cast(), cols),
+                scales: core::slice::from_raw_parts_mut(scales, groups),
+                sums: core::slice::from_raw_parts_mut(scales.add(groups), groups),
+            }
+        }
+    }
+
+    /// Quantizes group `g`: `scale = max |x| / 127`, `q = round(x / scale)`, ties to even.
+    /// A group whose scale would be too small to invert becomes zero.
+    pub fn put(&mut self, g: usize, values: &[f32; ACT_GROUP]) {
+        let largest = values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let inverse = inverse_scale(largest);
+        let mut sum = 0;
+        for (q, v) in self.q[g * ACT_GROUP..][..ACT_GROUP].iter_mut().zip(values) {
+            *q = (v * inverse).round_ties_even() as i8;
+            sum += i32::from(*q);
+        }
+        self.scales[g] = if inverse == 0.0 { 0.0 } else { largest / 127.0 };
+        self.sums[g] = self.scales[g] * sum as f32;
+    }
+}
+
+/// `127 / largest`, or 0 where that is not finite.
+pub fn inverse_scale(largest: f32) -> f32 {
+    let inverse = 127.0 / largest;
+    if inverse.is_finite() { inverse } else { 0.0 }
+}
+
+impl<'a> Q8Ref<'a> {
+    /// # Safety
+    /// `row` is valid for reads of `q8_row_bytes(dim)` bytes for `'a`, aligned to 4 bytes, and nobody writes it.
+    pub unsafe fn from_raw(row: *const u8, dim: usize) -> Q8Ref<'a> {
+        let (cols, groups) = (padded_cols(dim), padded_cols(dim) / ACT_GROUP);
+        // SAFETY: as `Q8Mut::from_raw`.
+        unsafe {
+            let scales = row.add(cols).cast::<f32>();
+            Q8Ref {
+                q: core::slice::from_raw_parts(row.cast(), cols),
+                scales: core::slice::from_raw_parts(scales, groups),
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! RMS norm and quantization of activations.
+
+use crate::abi::ACT_GROUP;
+use crate::cpu::q8::Q8Mut;
+
+/// `1 / sqrt(mean(x^2) + eps)`
+pub fn inverse_rms(x: &[f32], eps: f32) -> f32 {
+    let squares: f32 = x.iter().map(|v| v * v).sum();
+    1.0 / (squares / x.len() as f32 + eps).sqrt()
+}
+
+pub fn rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
+    let inverse = inverse_rms(x, eps);
+    for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
+        *y = x * inverse * w;
+    }
+}
+
+pub fn rms_norm_q8(x: &[f32], w: &[f32], eps: f32, mut y: Q8Mut) {
+    let inverse = inverse_rms(x, eps);
+    for (g, (x, w)) in x.chunks(ACT_GROUP).zip(w.chunks(ACT_GROUP)).enumerate() {
+        let mut values = [0.0; ACT_GROUP];
+        for ((value, x), w) in values.iter_mut().zip(x).zip(w) {
+            *value = x * inverse * w;
+        }
+        y.put(g, &values);
+    }
+}
+
+pub fn quantize_q8(x: &[f32], mut y: Q8Mut) {
+    for (g, x) in x.chunks(ACT_GROUP).enumerate() {
+        let mut values = [0.0; ACT_GROUP];
+        values[..x.len()].copy_from_slice(x);
+        y.put(g, &values);
+    }
+}

@@ -1,0 +1,58 @@
+//! Rotary position embedding and the cache write.
+
+use crate::abi::RopeTableArgs;
+use crate::cpu::views::{Element, RopeKv};
+
+use super::norm::inverse_rms;
+
+/// Angles are f32 products, as the frameworks that trained these models compute them.
+pub fn rope_table(args: &RopeTableArgs, inv_freq: &[f32], position: u32, y: &mut [f32]) {
+    let half = inv_freq.len();
+    let dynamic = (args.dynamic_factor > 0.0 && position >= args.original).then(|| dynamic_theta(args, position));
+    for (i, &frequency) in inv_freq.iter().enumerate() {
+        let frequency = match dynamic {
+            Some(theta) => theta.powf(-(i as f64) / half as f64) as f32,
+            None => frequency,
+        };
+        let (sin, cos) = (position as f32 * frequency).sin_cos();
+        y[i] = args.magnitude * cos;
+        y[half + i] = args.magnitude * sin;
+    }
+}
+
+fn dynamic_theta(args: &RopeTableArgs, position: u32) -> f64 {
+    let (factor, d) = (f64::from(args.dynamic_factor), f64::from(2 * args.half));
+    let stretch = factor * (f64::from(position) + 1.0) / f64::from(args.original) - (factor - 1.0);
+    f64::from(args.theta) * stretch.powf(d / (d - 2.0))
+}
+
+pub fn rope_kv(token: RopeKv) {
+    if token.f16_cache() { rope_kv_as::<u16>(token) } else { rope_kv_as::<f32>(token) }
+}
+
+fn rope_kv_as<E: Element>(mut token: RopeKv) {
+    let (head_dim, cos, sin) = (token.head_dim, token.cos, token.sin);
+    for (x, y) in token.q.chunks(head_dim).zip(token.q_out.chunks_mut(head_dim)) {
+        rotate(x, token.q_norm, token.eps, cos, sin, |i, value| y[i] = value);
+    }
+    let (k, v, k_norm, eps) = (token.k, token.v, token.k_norm, token.eps);
+    for (head, (k, v)) in k.chunks(head_dim).zip(v.chunks(head_dim)).enumerate() {
+        let (k_out, v_out) = token.cache_rows::<E>(head);
+        rotate(k, k_norm, eps, cos, sin, |i, value| k_out[i] = E::from_f32(value));
+        for (out, value) in v_out.iter_mut().zip(v) {
+            *out = E::from_f32(*value);
+        }
+    }
+}
+
+/// `(a, b) = (x[i], x[half + i])` becomes `(a cos - b sin, b cos + a sin)`.
+fn rotate(x: &[f32], norm: Option<&[f32]>, eps: f32, cos: &[f32], sin: &[f32], mut put: impl FnMut(usize, f32)) {
+    let half = cos.len();
+    let inverse = norm.map_or(1.0, |_| inverse_rms(x, eps));
+    let value = |i: usize| norm.map_or(x[i], |w| x[i] * inverse * w[i]);
+    for i in 0..half {
+        let (a, b) = (value(i), value(half + i));
+        put(i, a * cos[i] - b * sin[i]);
+        put(half + i, b * cos[i] + a * sin[i]);
+    }
+}

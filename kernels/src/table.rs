@@ -1,0 +1,209 @@
+//! Every kernel with its variants, and the choice among them.
+
+use core::fmt;
+
+use crate::abi::{Run, Tasks};
+use crate::cpu::drive::{self, tasks};
+use crate::cpu::scalar::Scalar;
+use crate::cpu::scalar::elementwise as ops;
+
+/// What variants are written for, oldest to shiniest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    Scalar,
+    /// AVX2, FMA and F16C.
+    Avx2,
+}
+
+impl Tier {
+    pub const ALL: [Tier; 2] = [Tier::Scalar, Tier::Avx2];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Scalar => "scalar",
+            Tier::Avx2 => "avx2",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Tier> {
+        Tier::ALL.into_iter().find(|tier| tier.name() == name)
+    }
+
+    pub fn needs(self) -> Features {
+        match self {
+            Tier::Scalar => Features::NONE,
+            Tier::Avx2 => Features::AVX2.with(Features::FMA).with(Features::F16C),
+        }
+    }
+}
+
+/// A set of CPU features that variants ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features(u32);
+
+impl Features {
+    pub const NONE: Features = Features(0);
+    pub const AVX2: Features = Features(1);
+    pub const FMA: Features = Features(1 << 1);
+    pub const F16C: Features = Features(1 << 2);
+    pub const AVX512F: Features = Features(1 << 3);
+    pub const AVX512BW: Features = Features(1 << 4);
+    pub const AVX512VL: Features = Features(1 << 5);
+    pub const AVX512VNNI: Features = Features(1 << 6);
+    pub const AVXVNNI: Features = Features(1 << 7);
+
+    const NAMES: [(Features, &'static str); 8] = [
+        (Features::AVX2, "avx2"),
+        (Features::FMA, "fma"),
+        (Features::F16C, "f16c"),
+        (Features::AVX512F, "avx512f"),
+        (Features::AVX512BW, "avx512bw"),
+        (Features::AVX512VL, "avx512vl"),
+        (Features::AVX512VNNI, "avx512vnni"),
+        (Features::AVXVNNI, "avxvnni"),
+    ];
+
+    /// What the CPU that we run on has.
+    #[cfg(target_arch = "x86_64")]
+    pub fn detect() -> Features {
+        let found = [
+            is_x86_feature_detected!("avx2"),
+            is_x86_feature_detected!("fma"),
+            is_x86_feature_detected!("f16c"),
+            is_x86_feature_detected!("avx512f"),
+            is_x86_feature_detected!("avx512bw"),
+            is_x86_feature_detected!("avx512vl"),
+            is_x86_feature_detected!("avx512vnni"),
+            is_x86_feature_detected!("avxvnni"),
+        ];
+        let names = Features::NAMES.into_iter().zip(found).filter(|(_, found)| *found);
+        names.fold(Features::NONE, |all, ((feature, _), _)| all.with(feature))
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn detect() -> Features {
+        Features::NONE
+    }
+
+    pub const fn with(self, other: Features) -> Features {
+        Features(self.0 | other.0)
+    }
+
+    pub const fn has(self, other: Features) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// As if the CPU had nothing newer than `tier`.
+    pub fn limited_to(self, tier: Tier) -> Features {
+        Features(self.0 & tier.needs().0)
+    }
+}
+
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mut names = Features::NAMES.into_iter().filter(|(feature, _)| self.has(*feature)).map(|(_, name)| name);
+        f.write_str(names.next().unwrap_or("none"))?;
+        names.try_for_each(|name| write!(f, " {name}"))
+    }
+}
+
+/// One implementation of a kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Variant {
+    pub tier: Tier,
+    pub run: Run,
+}
+
+/// A kernel: `variants[0]` is the scalar reference, later ones are preferred.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    pub name: &'static str,
+    pub tasks: Tasks,
+    pub variants: &'static [Variant],
+}
+
+/// What `select` found.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen {
+    pub kernel: &'static str,
+    pub variant: &'static str,
+    pub run: Run,
+    pub tasks: Tasks,
+}
+
+/// A kernel that is the same everywhere.
+macro_rules! plain {
+    ($run:expr) => {
+        &[Variant { tier: Tier::Scalar, run: $run }]
+    };
+}
+
+/// A kernel generic over the instruction set.
+macro_rules! tiers {
+    ($($run:ident)::+) => {
+        &[
+            Variant { tier: Tier::Scalar, run: $($run)::+::<Scalar> },
+        ]
+    };
+}
+
+/// In the order of `signature::SIGNATURES`.
+pub const KERNELS: &[Kernel] = &[
+    // One row of a table for each token: too little work to gain from vectors.
+    Kernel { name: "embed", tasks: tasks::tokens, variants: plain!(drive::embed) },
+    Kernel { name: "rope_table", tasks: tasks::tokens, variants: plain!(drive::rope_table) },
+    Kernel { name: "rms_norm", tasks: tasks::norm, variants: tiers!(drive::rms_norm) },
+    Kernel { name: "rms_norm_q8", tasks: tasks::norm, variants: tiers!(drive::rms_norm_q8) },
+    Kernel { name: "quantize_q8", tasks: tasks::quantize, variants: tiers!(drive::quantize_q8) },
+    Kernel { name: "linear", tasks: tasks::linear, variants: tiers!(drive::linear) },
+    Kernel { name: "linear_q8", tasks: tasks::linear, variants: tiers!(drive::linear_q8) },
+    Kernel { name: "swiglu", tasks: tasks::tokens, variants: tiers!(drive::swiglu) },
+    Kernel { name: "swiglu_q8", tasks: tasks::tokens, variants: tiers!(drive::swiglu_q8) },
+    Kernel { name: "rope_kv", tasks: tasks::tokens, variants: tiers!(drive::rope_kv) },
+    Kernel { name: "attention", tasks: tasks::attention, variants: tiers!(drive::attention) },
+    Kernel { name: "gather_rows", tasks: tasks::rows, variants: plain!(drive::gather_rows) },
+    Kernel { name: "add", tasks: tasks::elementwise, variants: plain!(drive::elementwise::<ops::Add>) },
+    Kernel { name: "mul", tasks: tasks::elementwise, variants: plain!(drive::elementwise::<ops::Mul>) },
+    Kernel { name: "silu", tasks: tasks::elementwise, variants: plain!(drive::elementwise::<ops::Silu>) },
+    Kernel { name: "scale", tasks: tasks::elementwise, variants: plain!(drive::elementwise::<ops::Scale>) },
+];
+
+/// The best variant of a kernel for a CPU with these features; None where no kernel has the name.
+pub fn select(name: &str, features: Features) -> Option<Chosen> {
+    let kernel = KERNELS.iter().find(|kernel| kernel.name == name)?;
+    let best = kernel.variants.iter().rev().find(|variant| features.has(variant.tier.needs()))?;
+    Some(Chosen { kernel: kernel.name, variant: best.tier.name(), run: best.run, tasks: kernel.tasks })
+}
+
+/// How many tasks a thread should take at a time: few enough that a slow thread does not hold the rest for long, many
+/// enough that taking them costs little.
+pub fn grain(tasks: u32, threads: u32) -> u32 {
+    const TURNS: u32 = 8;
+    (tasks / (threads.max(1) * TURNS)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signature::SIGNATURES;
+
+    #[test]
+    fn the_table_has_every_signature_in_order() {
+        assert!(KERNELS.iter().map(|k| k.name).eq(SIGNATURES.iter().map(|s| s.name)));
+    }
+
+    #[test]
+    fn variants_go_from_scalar_to_shiniest() {
+        for kernel in KERNELS {
+            assert_eq!(kernel.variants[0].tier, Tier::Scalar, "{}", kernel.name);
+            assert!(kernel.variants.is_sorted_by_key(|v| v.tier), "{}", kernel.name);
+        }
+    }
+
+    #[test]
+    fn a_tier_can_be_forced() {
+        let scalar = select("linear", Features::detect().limited_to(Tier::Scalar));
+        assert_eq!(scalar.map(|c| c.variant), Some("scalar"));
+        assert!(select("nothing", Features::detect()).is_none());
+    }
+}
