@@ -5,5 +5,6 @@ pub mod error;
 pub mod sampling;
 pub mod stop;
 pub mod sys;
+pub mod tokenizer;
 
 pub use error::{Error, ErrorKind, Result};
