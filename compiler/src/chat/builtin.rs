@@ -99,6 +99,7 @@ pub fn builtin(family: Family, specials: &Specials<'_>) -> ChatFormat {
         system_place,
         system: turn((system_prefix, system_suffix, if own_turn { outline.user.2 } else { Trim::NONE })),
         trim_joined: !own_turn && outline.user.2 == Trim::BOTH,
+        skip_empty_system: false,
         late_system: outline.late_system.map(|(prefix, suffix)| turn((prefix, suffix, outline.user.2))),
         user: turn(outline.user),
         assistant: turn(outline.assistant),

@@ -52,7 +52,7 @@ pub fn settle(template: &Template<'_>, format: &mut ChatFormat) -> Result<(), Er
     ["u", "uau", "uauau", "su", "suau", "suauau"].iter().try_for_each(|shape| agree(template, format, shape))
 }
 
-/// Every conversation of this shape with one odd message, with and without the generation prompt, on two days.
+/// Every conversation of this shape with one odd message, and those with the same one everywhere.
 fn agree(template: &Template<'_>, format: &ChatFormat, shape: &str) -> Result<(), Error> {
     if shape.starts_with('s') && format.system_place == SystemPlace::Refused {
         return Ok(());
@@ -95,7 +95,8 @@ fn conversations(shape: &str) -> Vec<Turns<'static>> {
     all
 }
 
-fn compare(template: &Template<'_>, format: &ChatFormat, turns: &[(char, &str)]) -> Result<(), Error> {
+/// One conversation, with and without the generation prompt, on two days.
+pub fn compare(template: &Template<'_>, format: &ChatFormat, turns: &[(char, &str)]) -> Result<(), Error> {
     for generation in [false, true] {
         for date in dates() {
             let expected = template.render(turns, generation, Clock::At(date))?;

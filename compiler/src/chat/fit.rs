@@ -25,6 +25,7 @@ pub fn fit(template: &Template<'_>, specials: &Specials<'_>) -> Result<ChatForma
         system_place: system.place,
         system: turn(&system.turn),
         trim_joined: system.trim_joined,
+        skip_empty_system: system.skip_empty,
         late_system: probe.late_system(&texts).as_ref().map(turn),
         user: turn(&texts.user),
         assistant: turn(&texts.assistant),
@@ -71,6 +72,7 @@ struct System {
     place: SystemPlace,
     turn: TurnText,
     trim_joined: bool,
+    skip_empty: bool,
 }
 
 struct Probe<'a> {
@@ -91,9 +93,8 @@ impl Probe<'_> {
 
     fn texts(&self) -> Result<Texts, Error> {
         let long = self.render(&[('u', U[0]), ('a', A[0]), ('u', U[1]), ('a', A[1]), ('u', U[2])], false)?;
-        let parts = split(&long, &[U[0], A[0], U[1], A[1], U[2]])
-            .ok_or(Error::Inexpressible("it does not say every message once, in order"))?;
-        let [before, to_reply, to_user, _, _, user_suffix] = &parts[..] else {
+        let parts = split(&long, &[U[0], A[0], U[1], A[1], U[2]]);
+        let Some([before, to_reply, to_user, _, _, user_suffix]) = parts.as_deref() else {
             return Err(Error::Inexpressible("it does not say every message once, in order"));
         };
         let assistant_prefix = to_reply
@@ -105,11 +106,6 @@ impl Probe<'_> {
             .ok_or(Error::Inexpressible("the last reply ends differently"))?;
         let opening =
             before.strip_suffix(user_prefix).ok_or(Error::Inexpressible("the first user turn begins differently"))?;
-        let one = self.render(&[('u', U[0])], false)?;
-        let asked = self.render(&[('u', U[0])], true)?;
-        let generation = asked
-            .strip_prefix(one.as_str())
-            .ok_or(Error::Inexpressible("the generation prompt is more than an ending"))?;
         Ok(Texts {
             opening: opening.to_owned(),
             user: TurnText {
@@ -122,8 +118,15 @@ impl Probe<'_> {
                 suffix: assistant_suffix,
                 trim: self.trim(A[0], |padded| vec![('u', U[0]), ('a', padded), ('u', U[1])]),
             },
-            generation: generation.to_owned(),
+            generation: self.generation()?,
         })
+    }
+
+    fn generation(&self) -> Result<String, Error> {
+        let said = self.render(&[('u', U[0])], false)?;
+        let asked = self.render(&[('u', U[0])], true)?;
+        let prompt = asked.strip_prefix(&said);
+        prompt.map(str::to_owned).ok_or(Error::Inexpressible("the generation prompt is more than an ending"))
     }
 
     /// What ends a reply shows where one ends the conversation; else it is what the way to the next user turn does not share with
@@ -148,7 +151,8 @@ impl Probe<'_> {
     }
 
     fn system(&self, texts: &Texts) -> System {
-        let refused = System { place: SystemPlace::Refused, turn: TurnText::default(), trim_joined: false };
+        let turn = TurnText::default();
+        let refused = System { place: SystemPlace::Refused, turn, trim_joined: false, skip_empty: false };
         let Some(parts) = self.around(&[('s', S), ('u', U[0])]) else { return refused };
         let [before, between, _] = &parts[..] else { return refused };
         let stays_first = self.around(&[('s', S), ('u', U[0]), ('a', A[0]), ('u', U[1])]).is_some();
@@ -161,11 +165,20 @@ impl Probe<'_> {
             _ => return refused,
         };
         let user_trim = self.trim(U[0], |padded| vec![('s', S), ('u', padded)]);
+        let turn = TurnText { prefix: prefix.to_owned(), suffix: suffix.to_owned(), trim };
         System {
             place,
-            turn: TurnText { prefix: prefix.to_owned(), suffix: suffix.to_owned(), trim },
+            skip_empty: self.skips_empty_system(texts, &turn),
+            turn,
             trim_joined: place != SystemPlace::OwnTurn && texts.user.trim.start && !user_trim.start,
         }
+    }
+
+    /// Whether an empty system message leaves nothing behind, where it could.
+    fn skips_empty_system(&self, texts: &Texts, turn: &TurnText) -> bool {
+        let without = self.render(&[('u', U[0])], false).ok();
+        let leaves_nothing = self.render(&[('s', ""), ('u', U[0])], false).ok() == without;
+        leaves_nothing && format!("{}{}", turn.prefix, turn.suffix) != texts.opening
     }
 
     fn late_system(&self, texts: &Texts) -> Option<TurnText> {

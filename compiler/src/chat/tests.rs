@@ -1,5 +1,6 @@
 use super::literal::pieces;
 use super::*;
+use crate::chat::conversation::Turns;
 use tcrt::chat::{Piece, SystemPlace, Trim};
 
 const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}\
@@ -97,6 +98,62 @@ fn a_system_message_before_a_trimmed_user_message() {
     let format = lower(template, &specials()).unwrap();
     assert_eq!(format.system_place, SystemPlace::FirstUser);
     assert_eq!((format.user.trim, format.trim_joined, format.must_alternate), (Trim::BOTH, false, true));
+}
+
+#[test]
+fn an_empty_system_message_may_be_none() {
+    let template = "{% if messages[0].role == 'system' %}{% set first = messages[0].content | trim %}{% set rest = messages[1:] %}\
+        {% else %}{% set first = '' %}{% set rest = messages %}{% endif %}{{ bos_token }}\
+        {% if first %}{{ '<|im_start|>' + first + '<|im_end|>' }}{% endif %}\
+        {% for m in rest %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}";
+    assert!(lower(template, &specials()).unwrap().skip_empty_system);
+}
+
+/// Conversations made of fragments that matter to some template.
+#[test]
+fn lowered_formats_agree_on_random_conversations() {
+    const FRAGMENTS: [&str; 24] = [
+        "",
+        " ",
+        "\n",
+        "\t",
+        "\u{1c}",
+        "\u{3000}",
+        "Hello",
+        "x",
+        "é🙂",
+        "<think>",
+        "</think>",
+        "\n\n",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|eot_id|>",
+        "[INST]",
+        " [/INST]",
+        "<<SYS>>",
+        "</s>",
+        "<s>",
+        "{{",
+        "%}",
+        "'",
+        "\\n",
+    ];
+    let mut rng = tcrt::sampling::Rng::new(11);
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chat_templates");
+    for name in ["llama2", "llama3.2", "mistral-v0.3", "qwen3", "granite-3.1", "deepseek-r1-distill", "tinyllama"] {
+        let source = std::fs::read_to_string(folder.join(format!("{name}.jinja"))).unwrap();
+        let format = lower(&source, &specials()).unwrap();
+        let specials = specials();
+        let template = Template::new(&source, &specials).unwrap();
+        for _ in 0..200 {
+            let contents: Vec<String> = (0..6)
+                .map(|_| (0..rng.next_u64() % 5).map(|_| FRAGMENTS[rng.next_u64() as usize % 24]).collect())
+                .collect();
+            let shape = ["u", "su", "suau", "uauau", "suauau"][rng.next_u64() as usize % 5];
+            let turns: Turns = shape.chars().zip(contents.iter().map(String::as_str)).collect();
+            check::compare(&template, &format, &turns).unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+    }
 }
 
 #[test]

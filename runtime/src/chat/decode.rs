@@ -1,8 +1,8 @@
 //! Reads a chat format from bytes that nobody has checked yet.
 
 use super::encode::{
-    ALL_FLAGS, HAS_LATE_SYSTEM, HAS_REASONING, MAGIC, MAY_END_WITH_REPLY, MUST_ALTERNATE, TRIM_JOINED, TRIM_NEWLINES,
-    VERSION,
+    ALL_FLAGS, HAS_LATE_SYSTEM, HAS_REASONING, MAGIC, MAY_END_WITH_REPLY, MUST_ALTERNATE, SKIP_EMPTY_SYSTEM,
+    TRIM_JOINED, TRIM_NEWLINES, VERSION,
 };
 use super::{ChatFormat, Date, Piece, Reasoning, SystemPlace, Trim, Turn};
 use crate::{Error, ErrorKind, Result};
@@ -56,6 +56,7 @@ impl<'a> Reader<'a> {
             stop_tokens: self.strings()?,
             stop_strings: self.strings()?,
             trim_joined: flags & TRIM_JOINED != 0,
+            skip_empty_system: flags & SKIP_EMPTY_SYSTEM != 0,
             must_alternate: flags & MUST_ALTERNATE != 0,
             may_end_with_reply: flags & MAY_END_WITH_REPLY != 0,
         })

@@ -11,7 +11,8 @@ pub(super) const TRIM_JOINED: u16 = 1 << 2;
 pub(super) const HAS_LATE_SYSTEM: u16 = 1 << 3;
 pub(super) const HAS_REASONING: u16 = 1 << 4;
 pub(super) const TRIM_NEWLINES: u16 = 1 << 5;
-pub(super) const ALL_FLAGS: u16 = (1 << 6) - 1;
+pub(super) const SKIP_EMPTY_SYSTEM: u16 = 1 << 6;
+pub(super) const ALL_FLAGS: u16 = (1 << 7) - 1;
 
 impl ChatFormat {
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -43,6 +44,7 @@ impl ChatFormat {
             (self.must_alternate, MUST_ALTERNATE),
             (self.may_end_with_reply, MAY_END_WITH_REPLY),
             (self.trim_joined, TRIM_JOINED),
+            (self.skip_empty_system, SKIP_EMPTY_SYSTEM),
             (self.late_system.is_some(), HAS_LATE_SYSTEM),
             (reasoning.is_some(), HAS_REASONING),
             (reasoning.is_some_and(|r| r.trim_newlines), TRIM_NEWLINES),

@@ -81,6 +81,8 @@ pub struct ChatFormat {
     pub system: Turn,
     /// A system message inside a user turn: the user's trim is that of both together, not of what the user says.
     pub trim_joined: bool,
+    /// An empty system message at the beginning is no system message.
+    pub skip_empty_system: bool,
     /// A system message that is not the first message; without this it is an error.
     pub late_system: Option<Turn>,
     pub user: Turn,

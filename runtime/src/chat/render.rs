@@ -26,6 +26,7 @@ impl ChatFormat {
             Some((first, rest)) if first.role == Role::System => (Some(first.content), rest),
             _ => (None, messages),
         };
+        let system = system.filter(|s| !self.skip_empty_system || !self.system.trim.apply(s).is_empty());
         self.check(system.is_some(), rest)?;
         let mut out = Output::new(self);
         match system {

@@ -24,6 +24,7 @@ fn headers() -> ChatFormat {
         system_place: SystemPlace::OwnTurn,
         system: Turn { prefix: [system_prefix, vec![text("\n")]].concat(), ..role("system") },
         trim_joined: false,
+        skip_empty_system: false,
         late_system: Some(role("system")),
         user: role("user"),
         assistant: role("assistant"),
@@ -44,6 +45,7 @@ fn inst() -> ChatFormat {
         system_place: SystemPlace::FirstUser,
         system: turn(vec![text("<<SYS>>\n")], vec![text("\n<</SYS>>\n\n")], Trim::NONE),
         trim_joined: true,
+        skip_empty_system: false,
         late_system: None,
         user: turn(vec![special("<s>"), text("[INST] ")], vec![text(" [/INST]")], Trim::BOTH),
         assistant: turn(vec![text(" ")], vec![text(" "), special("</s>")], Trim::BOTH),
@@ -112,6 +114,16 @@ fn a_system_message_inside_a_user_turn() {
     );
     // Nothing said: the joined text is trimmed down into what the format itself says.
     assert_eq!(rendered(&inst(), &[('s', ""), ('u', "")], true), "<s>[INST] <<SYS>>\n\n<</SYS>> [/INST]");
+}
+
+#[test]
+fn an_empty_system_message_is_said_unless_skipped() {
+    assert!(rendered(&headers(), &[('s', " "), ('u', "x")], false).contains("26 Jul 2024\n<|eot|>"));
+    let skip = ChatFormat { skip_empty_system: true, ..headers() };
+    assert_eq!(rendered(&skip, &[('s', " "), ('u', "x")], false), rendered(&headers(), &[('u', "x")], false));
+    let skip = ChatFormat { skip_empty_system: true, ..inst() };
+    assert_eq!(rendered(&skip, &[('s', ""), ('u', "x")], false), "<s>[INST] x [/INST]");
+    assert!(rendered(&skip, &[('s', " "), ('u', "x")], false).contains("<<SYS>>"), "this format does not trim it");
 }
 
 #[test]
