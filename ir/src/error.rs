@@ -31,3 +31,15 @@ impl fmt::Display for InvalidGraph {
 }
 
 impl std::error::Error for InvalidGraph {}
+
+/// The interpreter cannot run: a weight is missing or has the wrong size, or the batch does not fit the graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunError(pub String);
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RunError {}

@@ -24,7 +24,11 @@ pub(crate) fn infer(op: &Op, operands: &Operands) -> Result<Type> {
             if *dynamic_factor < 0.0 || (*dynamic_factor > 0.0 && *original == 0) {
                 return Err("dynamic_factor must not be negative, and needs `original`".to_string());
             }
-            Ok(f32s(Dim::Tokens, times(2, vector(inv_freq)?)?))
+            let half = vector(inv_freq)?;
+            if *dynamic_factor > 0.0 && half < 2 {
+                return Err("dynamic_factor needs at least two inverse frequencies".to_string());
+            }
+            Ok(f32s(Dim::Tokens, times(2, half)?))
         }
         Op::RmsNorm { x, w, eps, chunk } => env.norm(*x, w, *eps, *chunk),
         Op::RmsNormQ8 { x, w, eps } => env.norm(*x, w, *eps, None).map(q8),

@@ -15,12 +15,13 @@
 //! with an [`Effect`] touch in the order of the list.
 //!
 //! [`op`] lists the ops: the *plain* ones that frontends build with a [`Builder`], and the *fused* ones that passes make.
-//! [`verify`] says what a valid graph is. Every graph prints, and [`parse`] reads it back.
+//! [`verify()`] says what a valid graph is, [`interp`] what it computes. Every graph prints, and [`parse()`] reads it back.
 
 mod build;
 mod error;
 mod graph;
 mod infer;
+pub mod interp;
 mod lex;
 pub mod op;
 mod parse;
@@ -30,7 +31,7 @@ mod verify;
 mod weight;
 
 pub use build::{AttentionSpec, Builder};
-pub use error::{InvalidGraph, ParseError};
+pub use error::{InvalidGraph, ParseError, RunError};
 pub use graph::{Bounds, Graph, Node, Value};
 pub use op::{Effect, Op};
 pub use parse::parse;

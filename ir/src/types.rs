@@ -75,6 +75,14 @@ impl Type {
         }
     }
 
+    /// Elements of a weight.
+    pub fn constant_size(&self) -> Option<usize> {
+        self.shape.iter().try_fold(1usize, |size, dim| match dim {
+            Dim::Const(dim) => size.checked_mul(*dim as usize),
+            Dim::Tokens | Dim::Rows => None,
+        })
+    }
+
     /// Rows and columns of a weight matrix.
     pub fn as_matrix(&self) -> Option<(u32, u32)> {
         match self.shape[..] {
