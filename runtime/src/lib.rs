@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod error;
+pub mod program;
 pub mod sampling;
 pub mod stop;
 pub mod sys;

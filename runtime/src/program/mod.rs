@@ -1,0 +1,128 @@
+//! The program file: its header, its flatbuffer read into plain Rust types, and the check of every part of it.
+
+pub mod flat;
+pub mod header;
+mod parse;
+
+use tc_kernels::layout::Kind;
+
+/// What a `.pte` says. `parse` only decodes it; `verify` decides whether it may run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    /// For people: name, family, recipe, writer.
+    pub metadata: Vec<(String, String)>,
+    pub vocab: u32,
+    pub max_positions: u32,
+    pub cache: Cache,
+    pub kernels: Vec<String>,
+    pub weights: Vec<Weight>,
+    pub buffers: Vec<Buffer>,
+    pub instructions: Vec<Instruction>,
+    /// Bytes of the arena for each token.
+    pub token_arena: u64,
+    /// Bytes of the arena for each row of logits.
+    pub row_arena: u64,
+    /// The buffer that holds the result.
+    pub logits: u32,
+    pub stop_tokens: Vec<u32>,
+    pub weights_segment: Segment,
+    pub tokenizer_segment: Segment,
+    pub chat_segment: Segment,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cache {
+    pub layers: u32,
+    pub kv_heads: u32,
+    pub head_dim: u32,
+}
+
+/// Bytes of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    pub offset: u64,
+    pub size: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weight {
+    pub name: String,
+    pub kind: WeightKind,
+    pub rows: u32,
+    pub cols: u32,
+    pub group: u32,
+    /// From the beginning of the weights segment.
+    pub offset: u64,
+    pub size: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightKind {
+    /// A packed matrix `[rows, cols]`.
+    Matrix(Kind),
+    /// Plain f32 `[rows]`.
+    Vector,
+}
+
+impl WeightKind {
+    pub fn from_name(name: &str) -> Option<WeightKind> {
+        match name {
+            "vector" => Some(WeightKind::Vector),
+            _ => Kind::ALL.into_iter().find(|kind| kind.name() == name).map(WeightKind::Matrix),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            WeightKind::Vector => "vector",
+            WeightKind::Matrix(kind) => kind.name(),
+        }
+    }
+}
+
+/// A value's place in the arena, for one token or one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buffer {
+    pub name: String,
+    pub kind: BufferKind,
+    pub width: u32,
+    /// One row for each requested row of logits instead of each token.
+    pub over_rows: bool,
+    pub offset: u64,
+    pub stride: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BufferKind {
+    F32,
+    Q8,
+}
+
+impl BufferKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            BufferKind::F32 => "f32",
+            BufferKind::Q8 => "q8",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instruction {
+    /// Index into `Program::kernels`.
+    pub kernel: u16,
+    /// Positional, as are `ints` and `floats`: `signature.rs` of the kernels lists them.
+    pub operands: Vec<Operand>,
+    pub ints: Vec<i64>,
+    pub floats: Vec<f32>,
+    /// All threads wait here before this instruction begins.
+    pub barrier: bool,
+    pub note: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operand {
+    None,
+    Buffer(u32),
+    Weight(u32),
+}
