@@ -3,8 +3,19 @@
 pub mod flat;
 pub mod header;
 mod parse;
+pub mod verify;
 
+use crate::Result;
+use header::Header;
+use tc_kernels::abi::KV_BLOCK;
 use tc_kernels::layout::Kind;
+
+/// Reads and checks a whole program file.
+pub fn read(file: &[u8]) -> Result<verify::Verified> {
+    let header = Header::decode(file)?;
+    let bytes = Segment { offset: header.program_offset, size: header.program_size }.of(file);
+    verify::verify(Program::parse(bytes)?, &header)
+}
 
 /// What a `.pte` says. `parse` only decodes it; `verify` decides whether it may run.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,11 +48,32 @@ pub struct Cache {
     pub head_dim: u32,
 }
 
+impl Cache {
+    /// Values in one block: keys and values of `KV_BLOCK` positions in every layer.
+    pub fn block_values(self) -> u64 {
+        let (layers, heads, dim) = (u64::from(self.layers), u64::from(self.kv_heads), u64::from(self.head_dim));
+        2 * KV_BLOCK as u64 * layers.saturating_mul(heads).saturating_mul(dim).min(u64::MAX >> 16)
+    }
+}
+
 /// Bytes of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     pub offset: u64,
     pub size: u64,
+}
+
+impl Segment {
+    /// One past the last byte, where that is a number.
+    pub fn end(self) -> Option<u64> {
+        self.offset.checked_add(self.size)
+    }
+
+    /// These bytes of a file; none where they lie outside.
+    pub fn of(self, file: &[u8]) -> &[u8] {
+        let range = self.end().and_then(|end| Some(usize::try_from(self.offset).ok()?..usize::try_from(end).ok()?));
+        range.and_then(|range| file.get(range)).unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

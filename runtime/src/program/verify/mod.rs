@@ -1,0 +1,67 @@
+//! The complete check of a program before its first instruction runs: places, sizes, shapes, kernel arguments, data races. What
+//! passes needs no checks while it runs; what a kernel is handed follows from [`Op`]s alone.
+
+mod memory;
+mod ops;
+mod races;
+
+pub use ops::{Heads, Op};
+
+use super::header::Header;
+use super::{Cache, Program};
+use crate::{Error, Result};
+
+/// Rows, columns and widths are below this, so that no product of two of them with an element's size overflows.
+pub const MAX_DIM: u32 = 1 << 24;
+pub const MAX_POSITIONS: u32 = 1 << 28;
+const MAX_LAYERS: u32 = 1 << 12;
+/// Bytes of one token's (or row's) values.
+const MAX_ARENA: u64 = 1 << 32;
+/// Values in one block of the cache.
+const MAX_BLOCK_VALUES: u64 = 1 << 34;
+
+/// A program that may run: `ops[i]` is what `program.instructions[i]` means.
+pub struct Verified {
+    pub program: Program,
+    pub ops: Vec<Op>,
+}
+
+/// Checks a program against the file it came from.
+pub fn verify(program: Program, header: &Header) -> Result<Verified> {
+    check_sizes(&program)?;
+    memory::check_segments(&program, header)?;
+    memory::check_weights(&program)?;
+    memory::check_buffers(&program)?;
+    let ops = ops::read(&program)?;
+    races::check(&program, &ops)?;
+    Ok(Verified { program, ops })
+}
+
+fn check_sizes(program: &Program) -> Result<()> {
+    within("vocab", program.vocab, MAX_DIM)?;
+    within("max_positions", program.max_positions, MAX_POSITIONS)?;
+    let Cache { layers, kv_heads, head_dim } = program.cache;
+    within("cache.layers", layers, MAX_LAYERS)?;
+    within("cache.kv_heads", kv_heads, MAX_DIM)?;
+    within("cache.head_dim", head_dim, MAX_DIM)?;
+    if program.cache.block_values() > MAX_BLOCK_VALUES {
+        return Err(bad(format!("cache: {layers} layers of {kv_heads} heads of {head_dim} are too large")));
+    }
+    for (name, bytes) in [("token_arena", program.token_arena), ("row_arena", program.row_arena)] {
+        if bytes > MAX_ARENA {
+            return Err(bad(format!("{name}: {bytes} bytes, more than the {MAX_ARENA} allowed")));
+        }
+    }
+    Ok(())
+}
+
+fn within(name: &str, value: u32, limit: u32) -> Result<()> {
+    if (1..=limit).contains(&value) {
+        return Ok(());
+    }
+    Err(bad(format!("{name}: {value} is not between 1 and {limit}")))
+}
+
+fn bad(message: impl Into<String>) -> Error {
+    Error::invalid_file(message)
+}
