@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::encoding::Encoding;
-use super::error::{Result, error};
+use super::error::{CheckpointError, Result, error};
 use super::file::SourceFile;
 use super::quant;
 
@@ -222,7 +222,7 @@ impl Tensor {
         self.fill_row(row, out);
         match out.iter().position(|value| !value.is_finite()) {
             None => Ok(()),
-            Some(col) => Err(error!("tensor {}: row {row}, column {col} is {}", self.name, out[col])),
+            Some(col) => Err(self.fault(row, col, error!("row {row}, column {col} is {}", out[col]))),
         }
     }
 
@@ -270,7 +270,37 @@ impl Tensor {
         let mins = if grid.has_min { &*mins } else { &[] };
         match scales.iter().chain(mins).find(|value| !value.is_finite()) {
             None => Ok(()),
-            Some(value) => Err(error!("tensor {}: row {row} has a scale of {value}", self.name)),
+            Some(value) => Err(self.fault(row, 0, error!("row {row} has a scale of {value}"))),
+        }
+    }
+
+    /// Puts before an error which tensor it is about and which file that number lies in.
+    fn fault(&self, row: usize, col: usize, error: CheckpointError) -> CheckpointError {
+        let error = error.at(format_args!("tensor {}", self.name));
+        match self.file_of(row, col) {
+            Some(file) => file.fault(error),
+            None => error,
+        }
+    }
+
+    fn file_of(&self, row: usize, col: usize) -> Option<&SourceFile> {
+        match &self.node {
+            Node::Stored(stored) => Some(&stored.file),
+            Node::Int8Groups(groups) => Some(&groups.file),
+            Node::ConcatCols(parts) => {
+                let mut col = col;
+                for part in parts {
+                    match col.checked_sub(part.cols()) {
+                        Some(after) => col = after,
+                        None => return part.file_of(row, col),
+                    }
+                }
+                None
+            }
+            Node::ConcatRows(_) | Node::HalfSplit { .. } | Node::Slice { .. } => {
+                let (source, row) = self.source_of(row)?;
+                source.file_of(row, col)
+            }
         }
     }
 
