@@ -3,18 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tcrt::sys::Mapping;
+
 use super::error::{CheckpointError, Result, error};
 
 /// A file whose bytes tensors borrow lazily.
-#[derive(Debug)]
 pub struct SourceFile {
     path: PathBuf,
-    bytes: Vec<u8>,
+    bytes: Mapping,
 }
 
 impl SourceFile {
     pub fn open(path: &Path) -> Result<Arc<SourceFile>> {
-        let bytes = std::fs::read(path).map_err(|e| CheckpointError::new(e).in_file(path))?;
+        // The mapping's errors name the file.
+        let bytes = Mapping::open(path).map_err(CheckpointError::new)?;
         Ok(Arc::new(SourceFile { path: path.to_path_buf(), bytes }))
     }
 
@@ -29,6 +31,12 @@ impl SourceFile {
     /// The error, with this file's name before it.
     pub fn fault(&self, error: CheckpointError) -> CheckpointError {
         error.in_file(&self.path)
+    }
+}
+
+impl std::fmt::Debug for SourceFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SourceFile").field(&self.path).finish()
     }
 }
 
@@ -52,8 +60,13 @@ impl<'a> Cursor<'a> {
         self.bytes.len() - self.at
     }
 
+    /// What is left.
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
     pub fn take(&mut self, len: usize) -> Result<&'a [u8]> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let rest = self.rest();
         let taken = rest.get(..len).ok_or_else(|| {
             error!("byte {}: {len} bytes are needed, but only {} are left (truncated?)", self.at, rest.len())
         })?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::assemble::{Found, assemble, name_all};
 use super::error::{CheckpointError, Result, error};
 use super::file::SourceFile;
-use super::{Checkpoint, Format, VocabularySource, names, safetensors};
+use super::{Checkpoint, Format, VocabularySource, names, safetensors, torch};
 use crate::config::hf;
 
 /// The names that weights go by, in the order in which Hugging Face's libraries look for them.
@@ -47,7 +47,10 @@ pub fn open(directory: &Path) -> Result<Checkpoint> {
 
 /// The tensors of a file of weights, whatever its name.
 pub fn read_weights(file: &Arc<SourceFile>, found: &mut Found) -> Result<()> {
-    safetensors::read(file, found)
+    match safetensors::recognise(file.bytes()) {
+        true => safetensors::read(file, found),
+        false => torch::read(file, found).map(drop),
+    }
 }
 
 /// The one file, or all those that the index names; each must be there.

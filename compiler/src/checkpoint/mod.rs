@@ -11,10 +11,16 @@ mod error;
 mod file;
 mod gguf;
 mod hf;
+mod llama2c;
+mod meta;
 mod names;
+mod pickle;
 mod quant;
 mod safetensors;
+mod single;
 mod tensor;
+mod torch;
+mod zip;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -81,17 +87,31 @@ pub struct OpenOptions {
 }
 
 /// Opens a directory or a file; what it is shows in its content.
-pub fn open(path: &Path, _options: &OpenOptions) -> Result<Checkpoint> {
+pub fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint> {
     if path.is_dir() {
         return open_directory(path);
     }
     let file = SourceFile::open(path)?;
-    if gguf::recognise(file.bytes()) {
-        return gguf::open(path, &file);
+    let bytes = file.bytes();
+    if gguf::recognise(bytes) {
+        gguf::open(path, &file)
+    } else if single::recognise(bytes) {
+        single::open(path, &file, options)
+    } else if llama2c::recognise(bytes) {
+        llama2c::open(path, &file)
+    } else {
+        Err(file.fault(error!("is not a checkpoint of a format that is supported")))
     }
-    Err(file.fault(error!("is not a checkpoint of a format that is supported")))
 }
 
+/// Hugging Face's repositories of Meta's models have Meta's files in a directory of their own.
 fn open_directory(directory: &Path) -> Result<Checkpoint> {
-    hf::open(directory)
+    if meta::recognise(directory) && !hf::recognise(directory) {
+        meta::open(directory)
+    } else if directory.join("config.json").is_file() {
+        hf::open(directory)
+    } else {
+        let what = "has neither a config.json nor a params.json with consolidated.00.pth";
+        Err(error!("{what}").in_file(directory))
+    }
 }
