@@ -2,3 +2,4 @@ pub mod chat;
 pub mod checkpoint;
 pub mod config;
 pub mod hub;
+pub mod passes;

@@ -30,7 +30,7 @@ pub enum Dtype {
     /// A quantized weight; prints as `i8g64`, or `i4g32min` with minima.
     Int(Quant),
     /// Activation rows in 8 bits. 32 consecutive inputs share the f32 scale `amax / 127`; each is
-    /// `round(x * (127 / amax))`, ties to even, and 0 where `amax` is 0.
+    /// `round(x * (127 / amax))`, ties to even, and 0 where `127 / amax` is not finite.
     Q8,
 }
 

@@ -82,7 +82,8 @@ impl Tensor {
 
 fn round_group(group: &mut [f32]) {
     let amax = group.iter().fold(0f32, |amax, x| amax.max(x.abs()));
-    let (scale, inverse) = if amax > 0.0 { (amax / 127.0, 127.0 / amax) } else { (0.0, 0.0) };
+    let inverse = 127.0 / amax;
+    let (scale, inverse) = if inverse.is_finite() { (amax / 127.0, inverse) } else { (0.0, 0.0) };
     group.iter_mut().for_each(|x| *x = scale * (*x * inverse).round_ties_even());
 }
 
