@@ -6,6 +6,8 @@ use crate::abi::{Run, Tasks};
 use crate::cpu::drive::{self, tasks};
 use crate::cpu::scalar::Scalar;
 use crate::cpu::scalar::elementwise as ops;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::x86::avx2::Avx2;
 
 /// What variants are written for, oldest to shiniest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,6 +145,8 @@ macro_rules! tiers {
     ($($run:ident)::+) => {
         &[
             Variant { tier: Tier::Scalar, run: $($run)::+::<Scalar> },
+            #[cfg(target_arch = "x86_64")]
+            Variant { tier: Tier::Avx2, run: $($run)::+::<Avx2> },
         ]
     };
 }

@@ -7,6 +7,8 @@ pub mod drive;
 pub mod q8;
 pub mod scalar;
 pub mod views;
+#[cfg(target_arch = "x86_64")]
+pub mod x86;
 
 use q8::Q8Mut;
 use views::{Epilogue, Heads, Q8Rows, RopeKv, Rows};

@@ -16,6 +16,7 @@ pub struct Q8Mut<'a> {
 pub struct Q8Ref<'a> {
     pub q: &'a [i8],
     pub scales: &'a [f32],
+    pub sums: &'a [f32],
 }
 
 impl<'a> Q8Mut<'a> {
@@ -66,6 +67,7 @@ impl<'a> Q8Ref<'a> {
             Q8Ref {
                 q: core::slice::from_raw_parts(row.cast(), cols),
                 scales: core::slice::from_raw_parts(scales, groups),
+                sums: core::slice::from_raw_parts(scales.add(groups), groups),
             }
         }
     }

@@ -1,0 +1,135 @@
+//! Loads, stores and small vector functions.
+
+use core::arch::x86_64::*;
+
+use crate::cpu::views::Element;
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn load(x: &[f32; 8]) -> __m256 {
+    // SAFETY: eight values, any alignment.
+    unsafe { _mm256_loadu_ps(x.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn store(x: &mut [f32; 8], value: __m256) {
+    // SAFETY: eight values, any alignment.
+    unsafe { _mm256_storeu_ps(x.as_mut_ptr(), value) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn load_bytes(x: &[u8; 32]) -> __m256i {
+    // SAFETY: 32 bytes, any alignment.
+    unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
+}
+
+/// Eight 16-bit values.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn load_halves(x: &[u8; 16]) -> __m128i {
+    // SAFETY: 16 bytes, any alignment.
+    unsafe { _mm_loadu_si128(x.as_ptr().cast()) }
+}
+
+/// The first eight values, or as many as there are followed by zeros.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn load_partial(x: &[f32]) -> __m256 {
+    match x.first_chunk() {
+        Some(full) => load(full),
+        None => {
+            let mut values = [0.0; 8];
+            values[..x.len()].copy_from_slice(x);
+            load(&values)
+        }
+    }
+}
+
+/// The sum of eight values.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn sum(x: __m256) -> f32 {
+    let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
+
+/// The sums of four vectors.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn sum_each(x: [__m256; 4]) -> __m128 {
+    let pairs = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
+    _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps::<1>(pairs))
+}
+
+/// The largest of eight values.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn largest(x: __m256) -> f32 {
+    let four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+    let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+}
+
+/// `e^x`, within 2 units in the last place for −87.3 <= x <= 88; beyond, the value at that end.
+///
+/// `e^x = 2^n e^r` with `n = round(x / ln 2)` and `|r| <= ln 2 / 2`; ln 2 is split in two so that `r` keeps its bits.
+/// The polynomial is Cephes' (`expf`).
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn exp(x: __m256) -> __m256 {
+    let x = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(-87.3)), _mm256_set1_ps(88.0));
+    let n = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(_mm256_mul_ps(
+        x,
+        _mm256_set1_ps(core::f32::consts::LOG2_E),
+    ));
+    let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693_359_4), x);
+    let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.121_944_4e-4), r);
+    let mut p = _mm256_set1_ps(1.987_569_1e-4);
+    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(c));
+    }
+    let p = _mm256_fmadd_ps(p, _mm256_mul_ps(r, r), _mm256_add_ps(r, _mm256_set1_ps(1.0)));
+    let power = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)));
+    _mm256_mul_ps(p, _mm256_castsi256_ps(power))
+}
+
+/// An element of the KV cache, eight at a time.
+pub trait Cell: Element {
+    /// # Safety
+    /// The CPU must have AVX2 and F16C.
+    unsafe fn load8(x: &[Self; 8]) -> __m256;
+    /// # Safety
+    /// The CPU must have AVX2 and F16C.
+    unsafe fn store8(x: &mut [Self; 8], value: __m256);
+}
+
+impl Cell for f32 {
+    #[inline(always)]
+    unsafe fn load8(x: &[f32; 8]) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { load(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn store8(x: &mut [f32; 8], value: __m256) {
+        // SAFETY: the caller's promise.
+        unsafe { store(x, value) }
+    }
+}
+
+impl Cell for u16 {
+    #[inline(always)]
+    unsafe fn load8(x: &[u16; 8]) -> __m256 {
+        // SAFETY: the caller's promise; eight values, any alignment.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn store8(x: &mut [u16; 8], value: __m256) {
+        // SAFETY: the caller's promise; eight values, any alignment.
+        unsafe { _mm_storeu_si128(x.as_mut_ptr().cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value)) }
+    }
+}

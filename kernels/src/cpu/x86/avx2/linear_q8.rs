@@ -1,0 +1,157 @@
+//! Packed int8 and int4 weights times Q8 activations.
+//!
+//! Within 32 inputs the products are summed as integers; then `y += w_scale * (x_scale * sum) + min * x_sum` in f32,
+//! where an I4 row's `min` is `-8 * w_scale`. A token's result does not depend on which tokens it is computed with.
+
+use core::arch::x86_64::*;
+
+use crate::abi::{ACT_GROUP, BLOCK_ROWS};
+use crate::cpu::q8::Q8Ref;
+use crate::cpu::scalar;
+use crate::cpu::views::{Epilogue, Q8Rows};
+use crate::layout::{Kind, block_bytes};
+use crate::pack::Block;
+
+use super::lanes::{load_bytes, load_halves};
+
+const I8: u32 = Kind::I8 as u32;
+const I4: u32 = Kind::I4 as u32;
+const I4MIN: u32 = Kind::I4Min as u32;
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn linear_q8(w: Block, x: Q8Rows, y: Epilogue) {
+    match w.kind {
+        Kind::I8 => all_tokens::<I8>(&w, x, &y),
+        Kind::I4 => all_tokens::<I4>(&w, x, &y),
+        Kind::I4Min => all_tokens::<I4MIN>(&w, x, &y),
+        Kind::F32 | Kind::F16 | Kind::Bf16 => scalar::linear::linear_q8(w, x, y),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn all_tokens<const KIND: u32>(w: &Block, x: Q8Rows, y: &Epilogue) {
+    let mut t = 0;
+    while t < x.count() {
+        match x.count() - t {
+            1 => some_tokens::<KIND, 1>(w, x, y, t),
+            2 => some_tokens::<KIND, 2>(w, x, y, t),
+            3 => some_tokens::<KIND, 3>(w, x, y, t),
+            _ => some_tokens::<KIND, 4>(w, x, y, t),
+        }
+        t += 4;
+    }
+}
+
+/// Tokens `t..t + T`: as many as leave registers for the weights.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn some_tokens<const KIND: u32, const T: usize>(w: &Block, x: Q8Rows, y: &Epilogue, t: usize) {
+    let x: [Q8Ref; T] = core::array::from_fn(|i| x.row(t + i));
+    let q: [&[[i8; ACT_GROUP]]; T] = x.map(|x| x.q.as_chunks().0);
+    let mut sums = [[_mm256_setzero_ps(); 2]; T];
+    let mut s = 0;
+    for group in w.bytes.chunks(block_bytes(w.kind, w.group, w.group)) {
+        let (scales, mins, data) = header::<KIND>(group);
+        for data in data.chunks_exact(block_data_bytes::<KIND>()) {
+            let products = dot32::<KIND, T>(data, q.map(|q| &q[s]));
+            for i in 0..T {
+                let (scale, total) = (_mm256_set1_ps(x[i].scales[s]), _mm256_set1_ps(x[i].sums[s]));
+                for h in 0..2 {
+                    if KIND != I8 {
+                        sums[i][h] = _mm256_fmadd_ps(mins[h], total, sums[i][h]);
+                    }
+                    let product = _mm256_mul_ps(_mm256_cvtepi32_ps(products[i][h]), scale);
+                    sums[i][h] = _mm256_fmadd_ps(product, scales[h], sums[i][h]);
+                }
+            }
+            s += 1;
+        }
+    }
+    for (i, sums) in sums.into_iter().enumerate() {
+        y.store(t + i, &to_array(sums));
+    }
+}
+
+/// Bytes of 16 rows × 32 inputs.
+const fn block_data_bytes<const KIND: u32>() -> usize {
+    if KIND == I8 { BLOCK_ROWS * ACT_GROUP } else { BLOCK_ROWS * ACT_GROUP / 2 }
+}
+
+/// Scales, minima and the rest of a group.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn header<const KIND: u32>(group: &[u8]) -> ([__m256; 2], [__m256; 2], &[u8]) {
+    let halves = group.as_chunks::<16>().0;
+    let scales = [0, 1].map(|h| _mm256_cvtph_ps(load_halves(&halves[h])));
+    let mins = if KIND == I4MIN {
+        [2, 3].map(|h| _mm256_cvtph_ps(load_halves(&halves[h])))
+    } else {
+        scales.map(|scale| _mm256_mul_ps(scale, _mm256_set1_ps(-8.0)))
+    };
+    (scales, mins, &group[if KIND == I4MIN { 64 } else { 32 }..])
+}
+
+/// Integer sums of 16 rows × 32 inputs for each token.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dot32<const KIND: u32, const T: usize>(data: &[u8], x: [&[i8; ACT_GROUP]; T]) -> [[__m256i; 2]; T] {
+    let (halves, _) = data.as_chunks::<32>();
+    let x = x.map(|x| x.as_chunks::<4>().0);
+    if KIND == I8 { dot32_i8(halves, x) } else { dot32_i4(halves, x) }
+}
+
+/// `maddubs` wants one unsigned side: |w| and x with w's sign. |w| <= 128 and |x| <= 127, so a pair's sum is at most 32512.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dot32_i8<const T: usize>(data: &[[u8; 32]], x: [&[[i8; 4]]; T]) -> [[__m256i; 2]; T] {
+    let ones = _mm256_set1_epi16(1);
+    let mut sums = [[_mm256_setzero_si256(); 2]; T];
+    for c in 0..8 {
+        let w = [load_bytes(&data[2 * c]), load_bytes(&data[2 * c + 1])];
+        let magnitude = w.map(|w| _mm256_abs_epi8(w));
+        for t in 0..T {
+            let x = broadcast(&x[t][c]);
+            for h in 0..2 {
+                let pairs = _mm256_maddubs_epi16(magnitude[h], _mm256_sign_epi8(x, w[h]));
+                sums[t][h] = _mm256_add_epi32(sums[t][h], _mm256_madd_epi16(pairs, ones));
+            }
+        }
+    }
+    sums
+}
+
+/// A pair's sum is at most 2 · 15 · 127 = 3810, and 8 of them fit 16 bits.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dot32_i4<const T: usize>(data: &[[u8; 32]], x: [&[[i8; 4]]; T]) -> [[__m256i; 2]; T] {
+    let low = _mm256_set1_epi8(15);
+    let mut sums = [[_mm256_setzero_si256(); 2]; T];
+    for c in 0..4 {
+        let w = [load_bytes(&data[2 * c]), load_bytes(&data[2 * c + 1])];
+        let first = w.map(|w| _mm256_and_si256(w, low));
+        let second = w.map(|w| _mm256_and_si256(_mm256_srli_epi16::<4>(w), low));
+        for t in 0..T {
+            let (x_first, x_second) = (broadcast(&x[t][2 * c]), broadcast(&x[t][2 * c + 1]));
+            for h in 0..2 {
+                sums[t][h] = _mm256_add_epi16(sums[t][h], _mm256_maddubs_epi16(first[h], x_first));
+                sums[t][h] = _mm256_add_epi16(sums[t][h], _mm256_maddubs_epi16(second[h], x_second));
+            }
+        }
+    }
+    sums.map(|sums| sums.map(|sum| _mm256_madd_epi16(sum, _mm256_set1_epi16(1))))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn broadcast(x: &[i8; 4]) -> __m256i {
+    _mm256_set1_epi32(i32::from_le_bytes(x.map(|x| x as u8)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn to_array(sums: [__m256; 2]) -> [f32; BLOCK_ROWS] {
+    let mut out = [0.0; BLOCK_ROWS];
+    for (out, sum) in out.as_chunks_mut().0.iter_mut().zip(sums) {
+        super::lanes::store(out, sum);
+    }
+    out
+}

@@ -1,0 +1,49 @@
+//! AVX2 with FMA and F16C: every x86 CPU since Haswell (2013) and Zen (2017).
+//!
+//! Functions that use vectors carry `#[target_feature]`, so the compiler lets only each other call them without `unsafe`;
+//! the one way in is the impl of `Isa` below, whose token proves that the CPU has the features.
+
+mod activation;
+mod attention;
+mod decode;
+mod lanes;
+mod linear;
+mod linear_q8;
+mod norm;
+mod rope;
+
+use crate::cpu::Isa;
+use crate::cpu::q8::Q8Mut;
+use crate::cpu::views::{Epilogue, Heads, Q8Rows, RopeKv, Rows};
+use crate::pack::Block;
+
+#[derive(Clone, Copy)]
+pub struct Avx2(());
+
+/// Each method calls the function of its name.
+macro_rules! calls {
+    ($($module:ident::$name:ident($($arg:ident: $type:ty),*);)*) => {
+        $(fn $name(self, $($arg: $type),*) {
+            // SAFETY: a value of `Avx2` proves that the CPU has the features.
+            unsafe { $module::$name($($arg),*) }
+        })*
+    };
+}
+
+impl Isa for Avx2 {
+    unsafe fn assume() -> Avx2 {
+        Avx2(())
+    }
+
+    calls! {
+        norm::rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]);
+        norm::rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: Q8Mut);
+        norm::quantize_q8(x: &[f32], y: Q8Mut);
+        linear::linear(w: Block, x: Rows, y: Epilogue);
+        linear_q8::linear_q8(w: Block, x: Q8Rows, y: Epilogue);
+        activation::swiglu(gate: &[f32], up: &[f32], y: &mut [f32]);
+        activation::swiglu_q8(gate: &[f32], up: &[f32], y: Q8Mut);
+        rope::rope_kv(token: RopeKv);
+        attention::attention(heads: Heads);
+    }
+}

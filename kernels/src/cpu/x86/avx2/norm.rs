@@ -1,0 +1,96 @@
+//! RMS norm and quantization of activations.
+
+use core::arch::x86_64::*;
+
+use crate::abi::ACT_GROUP;
+use crate::cpu::q8::{Q8Mut, inverse_scale};
+
+use super::lanes::{largest, load, load_partial, store, sum};
+
+/// `1 / sqrt(mean(x^2) + eps)`, summed in 4 × 8 lanes.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn inverse_rms(x: &[f32], eps: f32) -> f32 {
+    let mut sums = [_mm256_setzero_ps(); 4];
+    let (groups, rest) = x.as_chunks::<ACT_GROUP>();
+    for group in groups {
+        for (sum, x) in sums.iter_mut().zip(group.as_chunks().0) {
+            let x = load(x);
+            *sum = _mm256_fmadd_ps(x, x, *sum);
+        }
+    }
+    for (sum, x) in sums.iter_mut().zip(rest.chunks(8)) {
+        let x = load_partial(x);
+        *sum = _mm256_fmadd_ps(x, x, *sum);
+    }
+    let total = sum(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
+    1.0 / (total / x.len() as f32 + eps).sqrt()
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
+    let inverse = inverse_rms(x, eps);
+    let (all_x, x_rest) = x.as_chunks();
+    let (all_w, w_rest) = w.as_chunks();
+    let (all_y, y_rest) = y.as_chunks_mut();
+    for ((x, w), y) in all_x.iter().zip(all_w).zip(all_y) {
+        store(y, _mm256_mul_ps(_mm256_mul_ps(load(x), _mm256_set1_ps(inverse)), load(w)));
+    }
+    for ((x, w), y) in x_rest.iter().zip(w_rest).zip(y_rest) {
+        *y = x * inverse * w;
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn rms_norm_q8(x: &[f32], w: &[f32], eps: f32, mut y: Q8Mut) {
+    let inverse = _mm256_set1_ps(inverse_rms(x, eps));
+    for (g, (x, w)) in x.chunks(ACT_GROUP).zip(w.chunks(ACT_GROUP)).enumerate() {
+        let mut values = load_group(x);
+        for (value, w) in values.iter_mut().zip(load_group(w)) {
+            *value = _mm256_mul_ps(_mm256_mul_ps(*value, inverse), w);
+        }
+        put(&mut y, g, values);
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn quantize_q8(x: &[f32], mut y: Q8Mut) {
+    for (g, x) in x.chunks(ACT_GROUP).enumerate() {
+        put(&mut y, g, load_group(x));
+    }
+}
+
+/// Up to 32 values, followed by zeros.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn load_group(x: &[f32]) -> [__m256; 4] {
+    let mut values = [_mm256_setzero_ps(); 4];
+    for (value, x) in values.iter_mut().zip(x.chunks(8)) {
+        *value = load_partial(x);
+    }
+    values
+}
+
+/// `Q8Mut::put` for values in registers.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn put(y: &mut Q8Mut, g: usize, values: [__m256; 4]) {
+    let sign = _mm256_set1_ps(-0.0);
+    let mut most = _mm256_setzero_ps();
+    for value in values {
+        // A NaN in the first operand gives way to the second.
+        most = _mm256_max_ps(_mm256_andnot_ps(sign, value), most);
+    }
+    let most = largest(most);
+    let inverse = inverse_scale(most);
+    let q = values.map(|value| _mm256_cvtps_epi32(_mm256_mul_ps(value, _mm256_set1_ps(inverse))));
+    let total = _mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
+    let scale = if inverse == 0.0 { 0.0 } else { most / 127.0 };
+    y.scales[g] = scale;
+    y.sums[g] = scale * sum(_mm256_cvtepi32_ps(total));
+    // Packing works within 128-bit halves; the permutation puts the dwords in order again.
+    let packed = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+    let ordered = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    let out = &mut y.q[g * ACT_GROUP..][..ACT_GROUP];
+    // SAFETY: `out` is 32 bytes.
+    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), ordered) }
+}

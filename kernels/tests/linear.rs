@@ -1,0 +1,169 @@
+//! `linear` and `linear_q8`: every tier against the scalar reference, and against themselves in other batches.
+
+#![allow(unsafe_code, reason = "kernels are called through their ABI")]
+
+mod common;
+
+use common::{Aligned, Noise, Packed, assert_close, call_of, each_variant, run, scalar};
+use tc_kernels::abi::{LinearArgs, Over, QuantizeArgs};
+use tc_kernels::layout::{Kind, padded_cols, padded_width, q8_row_bytes};
+use tc_kernels::table::Chosen;
+
+/// `(rows, cols)`: model widths that no power of two divides, and odd ones.
+const SHAPES: [(usize, usize); 7] = [(16, 32), (5, 33), (17, 172), (40, 288), (33, 576), (16, 160), (3, 1)];
+const TOKENS: [usize; 9] = [1, 2, 3, 4, 5, 7, 13, 25, 31];
+
+struct Case {
+    w: Packed,
+    x: Aligned,
+    x_stride: usize,
+    bias: Vec<f32>,
+    residual: Aligned,
+    n: usize,
+}
+
+impl Case {
+    fn new(kind: Kind, group: usize, (rows, cols): (usize, usize), n: usize, q8: bool) -> Case {
+        let mut noise = Noise((rows * 1000 + cols + n) as u64);
+        let w = Packed::noise(kind, group, rows, cols, &mut noise);
+        let floats: Vec<Vec<f32>> = (0..n).map(|_| noise.values(cols)).collect();
+        let stride = padded_width(cols);
+        let mut x = Aligned::rows(&floats, stride);
+        let mut x_stride = 4 * stride;
+        if q8 {
+            x = quantized(&x, stride, cols, n);
+            x_stride = q8_row_bytes(cols);
+        }
+        let y_stride = padded_width(rows);
+        let residual = Aligned::rows(&(0..n).map(|_| noise.values(y_stride)).collect::<Vec<_>>(), y_stride);
+        Case { w, x, x_stride, bias: noise.values(rows), residual, n }
+    }
+
+    /// Tokens `first..first + n` alone.
+    fn run(&self, kernel: &Chosen, first: usize, n: usize, extras: bool) -> Vec<f32> {
+        let y_stride = padded_width(self.w.rows);
+        let mut y = Aligned::new(4 * n * y_stride);
+        if extras {
+            // The residual is updated in place.
+            y.floats_mut()[..n * y_stride].copy_from_slice(&self.residual.floats()[first * y_stride..][..n * y_stride]);
+        }
+        let out = y.mut_ptr().cast::<f32>();
+        let args = LinearArgs {
+            w: self.w.matrix(),
+            x: self.x.bytes()[first * self.x_stride..].as_ptr(),
+            bias: if extras { self.bias.as_ptr() } else { core::ptr::null() },
+            residual: if extras { out } else { core::ptr::null() },
+            y: out,
+            x_stride: self.x_stride as u32,
+            y_stride: y_stride as u32,
+            alpha: if extras { 0.75 } else { 1.0 },
+            over: Over::Tokens as u32,
+        };
+        // SAFETY: buffers are as large as the shapes say.
+        unsafe { run(kernel, &args, &call_of(n)) };
+        let rows = y.floats().chunks(y_stride).take(n);
+        rows.flat_map(|row| row[..self.w.rows].to_vec()).collect()
+    }
+}
+
+fn quantized(x: &Aligned, stride: usize, cols: usize, n: usize) -> Aligned {
+    let mut y = Aligned::new(n * q8_row_bytes(cols));
+    let args = QuantizeArgs {
+        x: x.ptr().cast(),
+        y: y.mut_ptr(),
+        x_stride: stride as u32,
+        y_stride: q8_row_bytes(cols) as u32,
+        dim: cols as u32,
+        over: Over::Tokens as u32,
+    };
+    // SAFETY: buffers are as large as the shapes say.
+    unsafe { run(&scalar("quantize_q8"), &args, &call_of(n)) };
+    y
+}
+
+/// Groups of 32, 64, 128, the whole row, and 96, which divides few widths.
+fn groups(kind: Kind, cols: usize) -> Vec<usize> {
+    if kind.is_quantized() { vec![32, 64, 96, 128, padded_cols(cols)] } else { vec![0] }
+}
+
+fn against_scalar(name: &str, kinds: &[Kind], q8: bool) {
+    each_variant(name, |kernel| {
+        for &kind in kinds {
+            // The largest |w| of noise.
+            let largest = match kind {
+                Kind::I8 => 127.0,
+                Kind::I4 => 8.0,
+                Kind::I4Min => 16.0,
+                _ => 1.0,
+            };
+            for shape in SHAPES {
+                for group in groups(kind, shape.1) {
+                    for n in TOKENS {
+                        let case = Case::new(kind, group, shape, n, q8);
+                        let what = format!("{name} {} {kind:?} g{group} {shape:?} n={n}", kernel.variant);
+                        let bound = 2e-6 * largest * shape.1 as f32 + 1e-6;
+                        for extras in [false, true] {
+                            let expected = case.run(&scalar(name), 0, n, extras);
+                            assert!(expected.iter().all(|v| v.is_finite()), "{what}: padding was used");
+                            assert_close(&case.run(kernel, 0, n, extras), &expected, bound, &what);
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn linear_against_scalar() {
+    against_scalar("linear", &Kind::ALL, false);
+}
+
+#[test]
+fn linear_q8_against_scalar() {
+    against_scalar("linear_q8", &[Kind::I8, Kind::I4, Kind::I4Min], true);
+}
+
+/// Prefill, decode and ragged batches must agree to the bit.
+#[test]
+fn a_token_alone_equals_a_token_in_a_batch() {
+    for (name, q8) in [("linear", false), ("linear_q8", true)] {
+        each_variant(name, |kernel| {
+            for kind in Kind::ALL.into_iter().filter(|kind| !q8 || kind.is_quantized()) {
+                let group = if kind.is_quantized() { 64 } else { 0 };
+                let case = Case::new(kind, group, (48, 288), 31, q8);
+                let together = case.run(kernel, 0, case.n, true);
+                for n in [1, 2, 3, 4, 5, 8] {
+                    for first in (0..case.n - n).step_by(n) {
+                        let alone = case.run(kernel, first, n, true);
+                        let same = &together[first * 48..][..n * 48];
+                        assert_eq!(alone, same, "{name} {kind:?}: tokens {first}..{}", first + n);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// The largest integers that the layouts and Q8 rows can hold do not overflow any sum.
+#[test]
+fn extreme_values() {
+    use tc_kernels::layout::matrix_bytes;
+    use tc_kernels::pack::{QuantizedRow, pack_quantized_block};
+    each_variant("linear_q8", |kernel| {
+        for (kind, q) in [(Kind::I8, 127i8), (Kind::I8, -127), (Kind::I8, -128), (Kind::I4, 15), (Kind::I4Min, 15)] {
+            for x in [1.0f32, -1.0] {
+                let mut data = Aligned::new(matrix_bytes(kind, 16, 64, 64));
+                let mins: &[f32] = if kind == Kind::I4Min { &[0.0] } else { &[] };
+                let row = QuantizedRow { q: &[q; 64], scales: &[1.0], mins };
+                let size = matrix_bytes(kind, 16, 64, 64);
+                pack_quantized_block(kind, 64, &[row; 16], &mut data.bytes_mut()[..size]);
+                let w = Packed { kind, group: 64, rows: 16, cols: 64, data };
+                let x = quantized(&Aligned::rows(&[vec![x; 64]], 64), 64, 64, 1);
+                let case = Case { w, x, x_stride: q8_row_bytes(64), bias: vec![], residual: Aligned::new(0), n: 1 };
+                let expected = case.run(&scalar("linear_q8"), 0, 1, false);
+                assert_close(&case.run(kernel, 0, 1, false), &expected, 1e-2, &format!("{kind:?} {q}"));
+            }
+        }
+    });
+}
