@@ -118,8 +118,4 @@ impl Builder {
     pub fn slice_cols(&mut self, x: Value, begin: u32, end: u32) -> Value {
         self.push(Op::SliceCols { x, begin, end })
     }
-
-    pub fn concat_cols(&mut self, parts: Vec<Value>) -> Value {
-        self.push(Op::ConcatCols { parts })
-    }
 }

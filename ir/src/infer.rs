@@ -88,7 +88,11 @@ pub(crate) fn infer(op: &Op, operands: &Operands) -> Result<Type> {
             }
             Ok(f32s(rows, end - begin))
         }
-        Op::ConcatCols { parts } => env.concat_cols(parts),
+        Op::ConcatCols { a, b } => {
+            let (rows, width) = env.f32s(*a)?;
+            let more = env.expect_rows(*b, rows)?;
+            Ok(f32s(rows, width.checked_add(more).ok_or("too wide")?))
+        }
         Op::Swiglu { x } => env.swiglu(*x),
         Op::SwigluQ8 { x } => env.swiglu(*x).map(q8),
         Op::QuantizeQ8 { x } => env.f32s(*x).map(|(rows, width)| q8(f32s(rows, width))),
@@ -146,15 +150,6 @@ impl Operands<'_> {
     fn swiglu(&self, x: Value) -> Result<Type> {
         let (rows, width) = self.f32s(x)?;
         if width % 2 != 0 { Err(format!("{width} columns have no halves")) } else { Ok(f32s(rows, width / 2)) }
-    }
-
-    fn concat_cols(&self, parts: &[Value]) -> Result<Type> {
-        let first = *parts.first().ok_or("concat_cols of nothing")?;
-        let (rows, mut width) = self.f32s(first)?;
-        for part in &parts[1..] {
-            width = width.checked_add(self.expect_rows(*part, rows)?).ok_or("too wide")?;
-        }
-        Ok(f32s(rows, width))
     }
 }
 

@@ -79,7 +79,7 @@ impl<'a> Parser<'a> {
 
     // What operands are made of; `op::field` says in what order.
 
-    pub(crate) fn comma(&mut self) -> bool {
+    fn comma(&mut self) -> bool {
         self.accept(Token::Punct(","))
     }
 

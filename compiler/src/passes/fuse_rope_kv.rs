@@ -23,7 +23,7 @@ pub(super) fn run(graph: &Graph) -> Graph {
             if q.table != k.table {
                 return None;
             }
-            let qkv = joined(graph, rewriter, &[q.x, k.x, v]);
+            let qkv = joined(graph, rewriter, &[q.x, k.x, v])?;
             let (q_norm, k_norm) = (q.norm.map(|(w, _)| w.clone()), k.norm.map(|(w, _)| w.clone()));
             let table = rewriter.mapped(q.table);
             let q = rewriter.push(Op::RopeKv { qkv, table, q_norm, k_norm, layer, heads, kv_heads, head_dim, eps });
@@ -61,10 +61,8 @@ fn common_eps(q: &Rotated, k: &Rotated) -> Option<f32> {
     }
 }
 
-fn joined(graph: &Graph, rewriter: &mut Rewriter, parts: &[Value]) -> Value {
-    let parts = join_slices(graph, parts);
-    match parts[..] {
-        [whole] => rewriter.mapped(whole),
-        _ => rewriter.emit(Op::ConcatCols { parts }),
-    }
+/// One value with the columns of all.
+fn joined(graph: &Graph, rewriter: &mut Rewriter, parts: &[Value]) -> Option<Value> {
+    let parts: Vec<Value> = join_slices(graph, parts).into_iter().map(|part| rewriter.mapped(part)).collect();
+    parts.into_iter().reduce(|a, b| rewriter.push(Op::ConcatCols { a, b }))
 }

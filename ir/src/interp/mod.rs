@@ -151,7 +151,7 @@ impl<'g> Interpreter<'g> {
             Op::Scale { x, factor } => get(*x).map(|x| factor * x),
             Op::GatherRows { x } => get(*x).gather_rows(&batch.rows),
             Op::SliceCols { x, begin, end } => get(*x).slice_cols(*begin as usize, *end as usize),
-            Op::ConcatCols { parts } => Tensor::concat_cols(&parts.iter().map(|part| get(*part)).collect::<Vec<_>>()),
+            Op::ConcatCols { a, b } => get(*a).concat_cols(get(*b)),
             Op::Swiglu { x } => swiglu(get(*x)),
             Op::SwigluQ8 { x } => swiglu(get(*x)).quantize_q8(),
             Op::QuantizeQ8 { x } => get(*x).quantize_q8(),

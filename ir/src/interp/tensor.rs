@@ -30,10 +30,9 @@ impl Tensor {
         Tensor { width: end - begin, data }
     }
 
-    pub(super) fn concat_cols(parts: &[&Tensor]) -> Tensor {
-        let count = parts[0].rows().len();
-        let row = |index: usize| parts.iter().flat_map(move |part| &part.data[index * part.width..][..part.width]);
-        Tensor { width: parts.iter().map(|part| part.width).sum(), data: (0..count).flat_map(row).copied().collect() }
+    pub(super) fn concat_cols(&self, other: &Tensor) -> Tensor {
+        let data = self.rows().zip(other.rows()).flat_map(|(a, b)| a.iter().chain(b)).copied().collect();
+        Tensor { width: self.width + other.width, data }
     }
 
     pub(super) fn gather_rows(&self, rows: &[u32]) -> Tensor {

@@ -110,29 +110,6 @@ impl Operand for Option<Weight> {
     }
 }
 
-/// One or more values; the only operand of its op.
-impl Operand for Vec<Value> {
-    fn print(&self, _key: &str, to: &mut Printer) {
-        self.iter().for_each(|value| to.operand(&value.to_string()));
-    }
-
-    fn parse(_key: &str, parser: &mut Parser) -> Result<Self, ParseError> {
-        let mut values = vec![parser.value()?];
-        while parser.comma() {
-            values.push(parser.value()?);
-        }
-        Ok(values)
-    }
-
-    fn values(&self, f: &mut dyn FnMut(Value)) {
-        self.iter().for_each(|value| f(*value));
-    }
-
-    fn map(&mut self, f: &mut dyn FnMut(Value) -> Value) {
-        self.iter_mut().for_each(|value| *value = f(*value));
-    }
-}
-
 pub(crate) trait Attribute: Sized + PartialEq {
     fn print(&self) -> String;
     /// `None` where the text is no such attribute.
@@ -238,12 +215,6 @@ mod random {
     impl<T: Random> Random for Option<T> {
         fn random(rng: &mut Rng) -> Option<T> {
             (rng.below(2) == 0).then(|| T::random(rng))
-        }
-    }
-
-    impl Random for Vec<Value> {
-        fn random(rng: &mut Rng) -> Vec<Value> {
-            (0..=rng.below(4)).map(|_| Value::random(rng)).collect()
         }
     }
 }

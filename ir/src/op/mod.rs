@@ -57,10 +57,10 @@ ops! {
     /// Columns `begin..end`.
     SliceCols "slice_cols" (x: Value) { begin: u32, end: u32 }
 
-    /// The columns of the operands side by side.
-    ConcatCols "concat_cols" (parts: Vec<Value>) {}
-
     // Fused ops, which passes make.
+
+    /// The columns of `a`, then those of `b`.
+    ConcatCols "concat_cols" (a: Value, b: Value) {}
 
     /// `y = silu(x[..d]) * x[d..]`, where `x` is `2 d` wide.
     Swiglu "swiglu" (x: Value) {}
