@@ -16,7 +16,6 @@ pub const MAP_NORESERVE: c_int = 0x4000;
 pub const MAP_NORESERVE: c_int = 0x40;
 #[cfg(target_os = "linux")]
 pub const MADV_HUGEPAGE: c_int = 14;
-pub const MADV_WILLNEED: c_int = 3;
 
 unsafe extern "C" {
     pub fn mmap(

@@ -55,21 +55,7 @@ impl Mapping {
         memory.bytes_mut(0, bytes.len())?.copy_from_slice(bytes);
         Ok(Mapping { bytes: Bytes::Owned { memory, len: bytes.len() } })
     }
-
-    /// Asks the system to read `range` ahead; a hint, so failure does not matter.
-    pub fn will_need(&self, range: std::ops::Range<usize>) {
-        let Bytes::File { start, len } = self.bytes else { return };
-        let begin = range.start.min(len) & !(PAGE - 1);
-        let end = range.end.min(len);
-        if begin < end {
-            // SAFETY: the range lies inside the mapping, and WILLNEED changes no contents.
-            unsafe { libc::madvise(start.as_ptr().add(begin).cast(), end - begin, libc::MADV_WILLNEED) };
-        }
-    }
 }
-
-/// Larger than any page we run on would do too: it only rounds hints.
-const PAGE: usize = 16384;
 
 impl Deref for Mapping {
     type Target = [u8];
@@ -106,7 +92,6 @@ mod tests {
         assert_eq!(&*mapped, b"some bytes");
         assert_eq!(&*copied, &*mapped);
         assert_eq!(copied.as_ptr().addr() % 4096, 0);
-        mapped.will_need(3..1000);
     }
 
     #[test]

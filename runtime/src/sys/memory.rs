@@ -65,6 +65,14 @@ impl Memory {
         if before.is_empty() { Ok(floats) } else { Err(outside(offset, len)) }
     }
 
+    /// Copies `len` bytes from one place to another.
+    pub fn copy_within(&mut self, from: usize, to: usize, len: usize) -> Result<()> {
+        self.check(from, len)?;
+        self.check(to, len)?;
+        self.bytes_mut(0, self.len)?.copy_within(from..from + len, to);
+        Ok(())
+    }
+
     fn check(&self, offset: usize, len: usize) -> Result<()> {
         let fits = offset.checked_add(len).is_some_and(|end| end <= self.len);
         if fits { Ok(()) } else { Err(outside(offset, len)) }

@@ -10,10 +10,12 @@ mod libc;
 mod mapping;
 mod memory;
 mod process;
+mod step;
 
 pub use mapping::Mapping;
 pub use memory::Memory;
 pub use process::{default_threads, peak_rss_bytes};
+pub(crate) use step::{Args, SharedCall, Step};
 
 // Sizes that the verifier has bounded below 2^48 are held in `usize`.
 const _: () = assert!(usize::BITS >= 64, "tcrt needs a 64-bit machine");

@@ -15,15 +15,28 @@ use crate::{Error, Result};
 pub const MAX_DIM: u32 = 1 << 24;
 pub const MAX_POSITIONS: u32 = 1 << 28;
 const MAX_LAYERS: u32 = 1 << 12;
+/// Tasks of one instruction, tokens times heads, stay countable in 32 bits.
+const MAX_HEADS: u32 = 1 << 12;
 /// Bytes of one token's (or row's) values.
 const MAX_ARENA: u64 = 1 << 32;
 /// Values in one block of the cache.
 const MAX_BLOCK_VALUES: u64 = 1 << 34;
 
-/// A program that may run: `ops[i]` is what `program.instructions[i]` means.
+/// A program that may run. Only `verify` makes one.
 pub struct Verified {
-    pub program: Program,
-    pub ops: Vec<Op>,
+    program: Program,
+    ops: Vec<Op>,
+}
+
+impl Verified {
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// What each of the program's instructions means.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
 }
 
 /// Checks a program against the file it came from.
@@ -42,7 +55,7 @@ fn check_sizes(program: &Program) -> Result<()> {
     within("max_positions", program.max_positions, MAX_POSITIONS)?;
     let Cache { layers, kv_heads, head_dim } = program.cache;
     within("cache.layers", layers, MAX_LAYERS)?;
-    within("cache.kv_heads", kv_heads, MAX_DIM)?;
+    within("cache.kv_heads", kv_heads, MAX_HEADS)?;
     within("cache.head_dim", head_dim, MAX_DIM)?;
     if program.cache.block_values() > MAX_BLOCK_VALUES {
         return Err(bad(format!("cache: {layers} layers of {kv_heads} heads of {head_dim} are too large")));

@@ -1,0 +1,167 @@
+//! An engine runs one model for some sequences. Everything is one call, `forward`: a ragged batch of tokens, each appended to its
+//! sequence, and logits for the rows asked for. Prefill, decode, batched decode and speculative verification are all this.
+
+mod batch;
+mod options;
+
+pub use batch::BatchToken;
+pub use options::{EngineOptions, MemoryPlan, memory_plan};
+
+use crate::exec::{Arena, Team, bind};
+use crate::kv::{KvCache, SeqId};
+use crate::model::Model;
+use crate::sys::Memory;
+use crate::{Error, ErrorKind, Result};
+use batch::Batch;
+use options::Settings;
+use std::sync::Arc;
+
+pub struct Engine {
+    // The team's steps point into what follows, so it comes first: fields are dropped in order.
+    team: Team,
+    memory: Memory,
+    kv: KvCache,
+    model: Arc<Model>,
+    arena: Arena,
+    batch: Batch,
+    plan: MemoryPlan,
+}
+
+impl Engine {
+    pub fn new(model: Arc<Model>, options: &EngineOptions) -> Result<Engine> {
+        let settings = Settings::new(&model, options)?;
+        let plan = settings.memory_plan(&model);
+        let Settings { threads, chunk, arena, kv, features } = settings;
+        let memory = Memory::reserve(arena.bytes).map_err(|error| error.in_place("arena"))?;
+        let steps =
+            bind(model.verified(), model.weights(), &memory, arena, features).map_err(|error| model.at(error))?;
+        let batch = Batch::new(chunk, arena.rows, kv.sequences);
+        Ok(Engine { team: Team::new(steps, threads)?, memory, kv: KvCache::new(kv)?, model, arena, batch, plan })
+    }
+
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    pub fn plan(&self) -> &MemoryPlan {
+        &self.plan
+    }
+
+    pub fn threads(&self) -> usize {
+        self.team.threads()
+    }
+
+    /// Positions that a sequence may have.
+    pub fn context(&self) -> usize {
+        self.plan.context
+    }
+
+    /// Tokens that a call may have.
+    pub fn chunk(&self) -> usize {
+        self.plan.chunk
+    }
+
+    /// Rows of logits that a call may give.
+    pub fn max_rows(&self) -> usize {
+        self.arena.rows
+    }
+
+    /// Bytes of the KV cache that sequences hold now.
+    pub fn kv_bytes(&self) -> u64 {
+        self.kv.used_blocks() as u64 * self.plan.kv_block_bytes
+    }
+
+    pub fn add_sequence(&mut self) -> Result<SeqId> {
+        self.kv.add()
+    }
+
+    pub fn remove(&mut self, sequence: SeqId) -> Result<()> {
+        self.kv.remove(sequence)
+    }
+
+    /// Forgets a sequence's tokens from `len` on.
+    pub fn truncate(&mut self, sequence: SeqId, len: usize) -> Result<()> {
+        self.kv.truncate(sequence, len)
+    }
+
+    /// A new sequence with the same past; the two share it in memory.
+    pub fn fork(&mut self, sequence: SeqId) -> Result<SeqId> {
+        self.kv.fork(sequence)
+    }
+
+    /// Tokens of a sequence.
+    pub fn len(&self, sequence: SeqId) -> Result<usize> {
+        self.kv.len(sequence)
+    }
+
+    /// Appends each token to its sequence, in order, and gives the logits of those that want them. Where it fails, every sequence is
+    /// as it was.
+    pub fn forward(&mut self, tokens: &[BatchToken]) -> Result<Logits<'_>> {
+        self.batch.set(tokens, &self.kv, self.model.info().vocab)?;
+        for (sequence, more) in self.batch.growth() {
+            self.kv.grow(sequence, more)?;
+        }
+        let call = self.batch.call(&self.kv);
+        self.team.run(&call);
+        self.check_finite(tokens)?;
+        for (sequence, more) in self.batch.growth() {
+            self.kv.advance(sequence, more);
+        }
+        self.last_logits()
+    }
+
+    fn check_finite(&mut self, tokens: &[BatchToken]) -> Result<()> {
+        let rows: Vec<usize> = self.batch.rows().collect();
+        let logits = self.last_logits()?;
+        for (row, at) in rows.into_iter().enumerate() {
+            if !logits.row(row).iter().fold(true, |finite, logit| finite & logit.is_finite()) {
+                let message =
+                    format!("the logits after token {} (number {at} of the call) are not finite", tokens[at].token);
+                return Err(Error::new(ErrorKind::NotFinite, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// The logits of the last call, as it gave them or as the caller has changed them since.
+    pub fn last_logits(&mut self) -> Result<Logits<'_>> {
+        let program = self.model.program();
+        let buffer = &program.buffers[program.logits as usize];
+        let (rows, vocab, stride) = (self.batch.rows().count(), program.vocab as usize, buffer.stride as usize / 4);
+        let values = self.memory.floats_mut(self.arena.offset(buffer), rows * stride)?;
+        Ok(Logits { values, stride, vocab, rows })
+    }
+}
+
+/// Rows of logits, in the order in which the call's tokens asked for them.
+pub struct Logits<'a> {
+    values: &'a mut [f32],
+    stride: usize,
+    vocab: usize,
+    rows: usize,
+}
+
+impl<'a> Logits<'a> {
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The logits of one row.
+    ///
+    /// # Panics
+    /// Where there is no such row.
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.stride..][..self.vocab]
+    }
+
+    /// As `row`, for samplers, which change logits in place.
+    pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        &mut self.values[row * self.stride..][..self.vocab]
+    }
+
+    /// The last row, where there is one.
+    pub fn into_last(self) -> Option<&'a mut [f32]> {
+        let last = self.rows.checked_sub(1)?;
+        self.values.get_mut(last * self.stride..)?.get_mut(..self.vocab)
+    }
+}

@@ -1,0 +1,8 @@
+//! Runs a verified program: one schedule that every thread follows, with barriers only where the program says.
+
+mod bind;
+mod gate;
+mod team;
+
+pub(crate) use bind::{Arena, bind};
+pub(crate) use team::Team;

@@ -1,0 +1,80 @@
+use std::ffi::c_void;
+use std::ptr;
+use tc_kernels::abi::{
+    AttentionArgs, Call, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, NormArgs, QuantizeArgs, RopeKvArgs,
+    RopeTableArgs, Run, SwigluArgs, Tasks,
+};
+use tc_kernels::table::Chosen;
+
+/// A kernel's arguments, each pointer resolved.
+pub(crate) enum Args {
+    Embed(EmbedArgs),
+    RopeTable(RopeTableArgs),
+    Norm(NormArgs),
+    Quantize(QuantizeArgs),
+    Linear(LinearArgs),
+    Swiglu(SwigluArgs),
+    RopeKv(RopeKvArgs),
+    Attention(AttentionArgs),
+    Gather(GatherArgs),
+    Elementwise(ElementwiseArgs),
+}
+
+impl Args {
+    fn pointer(&self) -> *const c_void {
+        match self {
+            Args::Embed(args) => ptr::from_ref(args).cast(),
+            Args::RopeTable(args) => ptr::from_ref(args).cast(),
+            Args::Norm(args) => ptr::from_ref(args).cast(),
+            Args::Quantize(args) => ptr::from_ref(args).cast(),
+            Args::Linear(args) => ptr::from_ref(args).cast(),
+            Args::Swiglu(args) => ptr::from_ref(args).cast(),
+            Args::RopeKv(args) => ptr::from_ref(args).cast(),
+            Args::Attention(args) => ptr::from_ref(args).cast(),
+            Args::Gather(args) => ptr::from_ref(args).cast(),
+            Args::Elementwise(args) => ptr::from_ref(args).cast(),
+        }
+    }
+}
+
+/// One instruction, ready to run.
+///
+/// Two invariants make running it sound. `exec::bind` alone makes steps, and only from a verified program: the arguments are those of
+/// the kernel, they point into the mapped weights and the arena, which the engine keeps for longer than its steps, and whatever
+/// runs between two barriers touches disjoint bytes. `Engine::forward` alone makes calls, and checks every token, position and
+/// table in them.
+pub(crate) struct Step {
+    run: Run,
+    tasks: Tasks,
+    args: Args,
+    pub barrier: bool,
+}
+
+// SAFETY: a step is never changed; the memory it points to is shared as the type's text says.
+unsafe impl Send for Step {}
+// SAFETY: as above.
+unsafe impl Sync for Step {}
+
+impl Step {
+    pub fn new(kernel: &Chosen, args: Args, barrier: bool) -> Step {
+        Step { run: kernel.run, tasks: kernel.tasks, args, barrier }
+    }
+
+    pub fn tasks(&self, call: &Call) -> u32 {
+        // SAFETY: the type's invariants.
+        unsafe { (self.tasks)(self.args.pointer(), call) }
+    }
+
+    /// Runs tasks `begin..end`; each task once, whichever thread takes it.
+    pub fn run(&self, call: &Call, begin: u32, end: u32) {
+        // SAFETY: the type's invariants; the table of kernels gave out only variants that this CPU has.
+        unsafe { (self.run)(self.args.pointer(), call, begin, end) }
+    }
+}
+
+/// A call that other threads may read.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedCall(pub Call);
+
+// SAFETY: the thread that made the call waits until all are done with it, and keeps what it points to unchanged meanwhile.
+unsafe impl Send for SharedCall {}
