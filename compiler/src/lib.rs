@@ -1,5 +1,13 @@
 pub mod chat;
 pub mod checkpoint;
 pub mod config;
+pub mod emit;
 pub mod hub;
+pub mod lower;
+pub mod models;
 pub mod passes;
+pub mod program;
+pub mod quantize;
+pub mod recipe;
+#[cfg(test)]
+mod testing;

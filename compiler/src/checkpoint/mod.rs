@@ -28,10 +28,12 @@ use std::path::{Path, PathBuf};
 pub use error::{CheckpointError, Result};
 pub use gguf::GgufVocab;
 pub use tensor::{Grid, Tensor};
+#[cfg(test)]
+pub(crate) use {encoding::Encoding, tensor::Place};
 
 use crate::config::ModelConfig;
 use error::error;
-use file::SourceFile;
+pub(crate) use file::SourceFile;
 
 /// An opened checkpoint: the config is checked, and `tensors` holds exactly the tensors it asks for, in their right shapes.
 #[derive(Clone, Debug)]

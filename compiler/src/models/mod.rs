@@ -1,0 +1,8 @@
+//! From a model's config to its plain graph. One builder serves the whole Llama family; what differs between its members is in
+//! [`ModelConfig`]. Nothing is fused here: that is the passes' work.
+
+mod llama;
+mod rope;
+
+pub use llama::build;
+pub use rope::{INV_FREQ, inverse_frequencies};

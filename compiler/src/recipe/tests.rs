@@ -1,0 +1,125 @@
+use tc_kernels::layout::Kind;
+
+use super::*;
+use crate::checkpoint::Encoding;
+use crate::config::ModelConfig;
+use crate::testing::{stored, tiny_config, tiny_tensors};
+
+#[test]
+fn torchchat_recipes() {
+    let linear = |kind, group| Recipe { linear: Some(Quantizer { kind, group }), ..Recipe::default() };
+    let embedding = |kind, group| Recipe { embedding: Some(Quantizer { kind, group }), ..Recipe::default() };
+    let table = [
+        ("{}", Recipe::default()),
+        (r#"{"linear:int4": {"groupsize": 64}}"#, linear(Kind::I4, Group::Of(64))),
+        (r#"{"linear:int4": {"group_size": 64, "groupsize": 64}}"#, linear(Kind::I4, Group::Of(64))),
+        (r#"{"linear:int4": {}}"#, linear(Kind::I4, Group::Of(32))),
+        (r#"{"linear:int4": {"groupsize": 0, "symmetric": false}}"#, linear(Kind::I4Min, Group::Row)),
+        (r#"{"linear:int8": {"groupsize": 0}}"#, linear(Kind::I8, Group::Row)),
+        (r#"{"linear:int8": {}}"#, linear(Kind::I8, Group::Row)),
+        (r#"{"linear:a8w4dq": {"groupsize": 256}}"#, linear(Kind::I4, Group::Of(256))),
+        (r#"{"linear:8da4w": {"group_size": 32}}"#, linear(Kind::I4, Group::Of(32))),
+        (r#"{"embedding": {"bitwidth": 8, "groupsize": 0}}"#, embedding(Kind::I8, Group::Row)),
+        (r#"{"embedding": {"bitwidth": 4, "groupsize": 32}}"#, embedding(Kind::I4, Group::Of(32))),
+        (r#"{"precision": {"dtype": "bfloat16"}}"#, Recipe { dtype: Some(Kind::Bf16), ..Recipe::default() }),
+        (r#"{"executor": {"accelerator": "cpu"}}"#, Recipe::default()),
+        (r#"{"activations": {"dtype": "f32"}}"#, Recipe { activations: Activations::F32, ..Recipe::default() }),
+    ];
+    for (json, recipe) in table {
+        assert_eq!(Recipe::from_json(json).unwrap(), recipe, "{json}");
+    }
+}
+
+#[test]
+fn what_is_unknown_is_named() {
+    let table = [
+        ("[]", "recipe: the recipe must be an object"),
+        ("{", "recipe: not JSON"),
+        (r#"{"linear:int3": {}}"#, r#"unknown key "linear:int3"; known are linear:int4"#),
+        (r#"{"linear:int4": {"groups": 1}}"#, r#"unknown key "groups" in linear:int4"#),
+        (r#"{"linear:int4": 4}"#, "linear:int4 must be an object"),
+        (
+            r#"{"linear:int4": {"groupsize": 33}}"#,
+            "linear:int4.groupsize is 33, but must be 0 (a whole row) or a multiple of 32",
+        ),
+        (r#"{"linear:int4": {"groupsize": -32}}"#, "linear:int4.groupsize is -32"),
+        (r#"{"linear:int4": {"group_size": 1e30}}"#, "linear:int4.group_size is 1e+30"),
+        (r#"{"linear:int4": {"group_size": 32, "groupsize": 64}}"#, "contradict"),
+        (r#"{"linear:int4": {}, "linear:int8": {}}"#, "linear:int4 and linear:int8 contradict"),
+        (r#"{"linear:a8w4dq": {}, "activations": {"dtype": "f32"}}"#, "contradict"),
+        (r#"{"embedding": {"bitwidth": 3}}"#, "embedding.bitwidth is 3, but must be 4 or 8"),
+        (r#"{"precision": {"dtype": "int4"}}"#, "precision.dtype is \"int4\", but must be f32, f16 or bf16"),
+        (r#"{"precision": {}}"#, "precision.dtype is missing"),
+        (r#"{"executor": {"accelerator": "tpu"}}"#, "executor.accelerator is \"tpu\""),
+    ];
+    for (json, expected) in table {
+        let message = Recipe::from_json(json).unwrap_err().to_string();
+        assert!(message.contains(expected), "{json}: {message}");
+        assert!(!message.contains('\n'));
+    }
+    let bf16 = Recipe::from_json(r#"{"precision": {"dtype": "bf16"}}"#).unwrap();
+    assert!(bf16.clone().with_dtype(Kind::Bf16).is_ok());
+    assert!(bf16.with_dtype(Kind::F32).is_err());
+}
+
+#[test]
+fn recipes_come_from_files_too() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), r#"{"linear:int8": {}}"#).unwrap();
+    assert!(Recipe::from_argument(file.path().to_str().unwrap()).unwrap().linear.is_some());
+    assert!(Recipe::from_argument("no such file").unwrap_err().to_string().starts_with("recipe no such file: "));
+}
+
+fn weight(kind: Kind, group: u32) -> Option<WeightType> {
+    Some(WeightType { kind, group })
+}
+
+#[test]
+fn a_tied_head_is_the_embedding_unless_their_formats_differ() {
+    let config = tiny_config();
+    let tensors = tiny_tensors(&config);
+    let assigned = |json: &str| assign(&Recipe::from_json(json).unwrap(), &config, &tensors);
+
+    let kept = assigned("{}");
+    assert!(kept.shared_head && kept.get("embed") == weight(Kind::F32, 0));
+
+    let linear = assigned(r#"{"linear:int4": {"groupsize": 32}}"#);
+    assert!(linear.shared_head && linear.get("embed") == weight(Kind::I4, 32));
+    assert_eq!(linear.get("layers.1.q"), weight(Kind::I4, 32));
+
+    let both = assigned(r#"{"linear:int4": {}, "embedding": {"bitwidth": 8}}"#);
+    assert!(!both.shared_head);
+    assert_eq!((both.get("embed"), both.get("head")), (weight(Kind::I8, 64), weight(Kind::I4, 32)));
+
+    let rows = assigned(r#"{"linear:int8": {"groupsize": 0}, "embedding": {"bitwidth": 8}}"#);
+    assert!(rows.shared_head);
+    // 72 inputs of `down` are padded to 96.
+    assert_eq!(rows.get("layers.0.down"), weight(Kind::I8, 96));
+}
+
+#[test]
+fn what_a_checkpoint_has_is_kept_and_merged_layers_agree() {
+    let config = ModelConfig { dim: 256, head_dim: 64, ..tiny_config() };
+    let mut tensors = tiny_tensors(&config);
+    let mut put = |name: &str, rows: usize, encoding: Encoding| {
+        let bytes = vec![0; encoding.bytes(rows * 256).unwrap()];
+        tensors.insert(name.to_string(), stored(name, &[rows, 256], encoding, &bytes));
+    };
+    put("layers.0.q", 256, Encoding::Q4K);
+    put("layers.0.k", 128, Encoding::Q4K);
+    put("layers.0.v", 128, Encoding::Q6K);
+    put("layers.0.o", 256, Encoding::Q4_0);
+    put("layers.1.q", 256, Encoding::Q4K);
+    put("layers.1.k", 128, Encoding::Q4K);
+    put("layers.1.v", 128, Encoding::Q4K);
+    put("layers.1.o", 256, Encoding::Bf16);
+    let kept = assign(&Recipe::default(), &config, &tensors);
+    // Q6_K has groups of 16, which no packed kind has; q and k are stored together with it.
+    assert_eq!(kept.get("layers.0.q"), weight(Kind::I8, 32));
+    assert_eq!(kept.get("layers.0.v"), weight(Kind::I8, 32));
+    assert_eq!(kept.get("layers.0.o"), weight(Kind::I4, 32));
+    assert_eq!(kept.get("layers.1.v"), weight(Kind::I4Min, 32));
+    assert_eq!(kept.get("layers.1.o"), weight(Kind::Bf16, 0));
+    let f16 = assign(&Recipe::default().with_dtype(Kind::F16).unwrap(), &config, &tensors);
+    assert_eq!(f16.get("layers.0.q"), weight(Kind::F16, 0));
+}
