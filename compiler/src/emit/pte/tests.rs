@@ -57,7 +57,7 @@ fn what_is_written_is_what_the_runtime_reads() {
         let written = write(&path, &artifact(&program, &constants), &go_on).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(bytes.len() as u64, written.file_bytes);
-        let read = tcrt::program::read(&bytes).unwrap().program;
+        let read = tcrt::program::read(&bytes).unwrap().program().clone();
         assert_eq!(read, layout::layout(&artifact(&program, &constants)).unwrap().program);
         assert_eq!(read.stop_tokens, [2, 7]);
         let tokenizer = read.tokenizer_segment;
