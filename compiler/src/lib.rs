@@ -9,5 +9,6 @@ pub mod passes;
 pub mod program;
 pub mod quantize;
 pub mod recipe;
+pub mod synth;
 #[cfg(test)]
 mod testing;

@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod gguf;
 mod hf;
+mod inspect;
 mod llama2c;
 mod meta;
 mod names;
@@ -25,8 +26,10 @@ mod zip;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use assemble::expected as expected_tensors;
 pub use error::{CheckpointError, Result};
 pub use gguf::GgufVocab;
+pub use inspect::{Summary, TensorSummary, summarize};
 pub use tensor::{Grid, Tensor};
 #[cfg(test)]
 pub(crate) use {encoding::Encoding, tensor::Place};
