@@ -81,6 +81,7 @@ impl Aligned {
 }
 
 /// A packed matrix of noise.
+#[derive(Clone)]
 pub struct Packed {
     pub kind: Kind,
     pub group: usize,
@@ -111,6 +112,16 @@ impl Packed {
             }
         }
         Packed { kind, group, rows, cols, data }
+    }
+
+    /// As many rows by repeating what there is.
+    pub fn repeated(&self, rows: usize) -> Packed {
+        let used = matrix_bytes(self.kind, self.rows, self.cols, self.group);
+        let mut data = Aligned::new(matrix_bytes(self.kind, rows, self.cols, self.group));
+        for part in data.bytes_mut().chunks_mut(used) {
+            part.copy_from_slice(&self.data.bytes()[..part.len()]);
+        }
+        Packed { rows, data, ..*self }
     }
 
     pub fn matrix(&self) -> Matrix {

@@ -45,8 +45,10 @@ fn some_heads<E: Cell, const H: usize>(heads: &mut Heads, first: usize) -> usize
         let (k, v) = cache.rows::<E>(begin, end);
         let mut scores = [[f32::NEG_INFINITY; KV_BLOCK]; H];
         dots::<E, H>(q, k, head_dim, &mut scores);
-        let shrink: [f32; H] =
-            core::array::from_fn(|h| soften(&mut scores[h], scale, end - begin, &mut most[h], &mut total[h]));
+        let mut shrink = [0.0; H];
+        for h in 0..H {
+            shrink[h] = soften(&mut scores[h], scale, end - begin, &mut most[h], &mut total[h]);
+        }
         weigh::<E, H>(&scores, v, head_dim, shrink, y);
     }
     for (y, total) in y.chunks_exact_mut(head_dim).zip(total) {
@@ -138,8 +140,10 @@ fn weigh<E: Cell, const H: usize>(
     let (v, _) = v.as_chunks::<8>();
     let (y, _) = y.as_chunks_mut::<8>();
     for i in 0..steps {
-        let mut sums: [__m256; H] =
-            core::array::from_fn(|h| _mm256_mul_ps(load(&y[h * steps + i]), _mm256_set1_ps(shrink[h])));
+        let mut sums = [_mm256_setzero_ps(); H];
+        for h in 0..H {
+            sums[h] = _mm256_mul_ps(load(&y[h * steps + i]), _mm256_set1_ps(shrink[h]));
+        }
         for (p, row) in v.chunks_exact(steps).enumerate() {
             // SAFETY: this function has the features.
             let v = unsafe { E::load8(&row[i]) };

@@ -29,15 +29,16 @@ pub fn decode(w: &Block, s: usize, out: &mut Group) {
     let (g, first) = (s * ACT_GROUP / w.group, s * ACT_GROUP % w.group);
     let group = &w.bytes[g * block_bytes(w.kind, w.group, w.group)..];
     let halves = group.as_chunks::<16>().0;
-    let scales = [0, 1].map(|h| _mm256_cvtph_ps(load_halves(&halves[h])));
+    let scales = [_mm256_cvtph_ps(load_halves(&halves[0])), _mm256_cvtph_ps(load_halves(&halves[1]))];
     let data = &group[w.kind.group_header_bytes()..];
     match w.kind {
         Kind::I8 => decode_i8(&data.as_chunks().0[first / 4..], scales, out),
         _ => {
             let mins = if w.kind == Kind::I4Min {
-                [2, 3].map(|h| _mm256_cvtph_ps(load_halves(&halves[h])))
+                [_mm256_cvtph_ps(load_halves(&halves[2])), _mm256_cvtph_ps(load_halves(&halves[3]))]
             } else {
-                scales.map(|scale| _mm256_mul_ps(scale, _mm256_set1_ps(-8.0)))
+                let minus8 = _mm256_set1_ps(-8.0);
+                [_mm256_mul_ps(scales[0], minus8), _mm256_mul_ps(scales[1], minus8)]
             };
             decode_i4(&data.as_chunks().0[first / 8..], scales, mins, out);
         }

@@ -37,15 +37,15 @@ fn tile(w: &Block, x: Rows, y: &Epilogue, first: usize, count: usize) {
     for begin in (0..groups).step_by(CHAINS) {
         let here = CHAINS.min(groups - begin);
         let weights = weights_f32(w, begin, here, &mut scratch);
+        let inputs = Inputs { x, first: begin * ACT_GROUP };
         for (t, sums) in (0..count).step_by(6).zip(sums.chunks_mut(6)) {
-            let inputs = |t: usize| &x.row(first + t)[begin * ACT_GROUP..];
             match count - t {
-                1 => one_token(weights, inputs(t), &mut sums[0]),
-                2 => some_tokens::<2>(weights, [0, 1].map(|i| inputs(t + i)), sums),
-                3 => some_tokens::<3>(weights, [0, 1, 2].map(|i| inputs(t + i)), sums),
-                4 => some_tokens::<4>(weights, [0, 1, 2, 3].map(|i| inputs(t + i)), sums),
-                5 => some_tokens::<5>(weights, [0, 1, 2, 3, 4].map(|i| inputs(t + i)), sums),
-                _ => some_tokens::<6>(weights, [0, 1, 2, 3, 4, 5].map(|i| inputs(t + i)), sums),
+                1 => one_token(weights, inputs, first + t, sums),
+                2 => some_tokens::<2>(weights, inputs, first + t, sums),
+                3 => some_tokens::<3>(weights, inputs, first + t, sums),
+                4 => some_tokens::<4>(weights, inputs, first + t, sums),
+                5 => some_tokens::<5>(weights, inputs, first + t, sums),
+                _ => some_tokens::<6>(weights, inputs, first + t, sums),
             }
         }
     }
@@ -74,50 +74,62 @@ fn weights_f32<'a>(w: &Block<'a>, begin: usize, count: usize, scratch: &'a mut [
     &scratch[..count]
 }
 
-/// All chains at once.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn one_token(w: &[Group], x: &[f32], sums: &mut [Sums; CHAINS]) {
-    match (w, x.as_chunks::<ACT_GROUP>().0) {
-        ([w0, w1, w2, w3], [x0, x1, x2, x3, ..]) => {
-            let (w, x) = ([w0, w1, w2, w3], [x0, x1, x2, x3]);
-            let mut local = *sums;
-            for i in 0..ACT_GROUP {
-                for c in 0..CHAINS {
-                    add(&mut local[c], &w[c][i], x[c][i]);
-                }
-            }
-            *sums = local;
-        }
-        _ => some_tokens::<1>(w, [x], core::slice::from_mut(sums)),
+/// The tokens' inputs from `first` on.
+#[derive(Clone, Copy)]
+struct Inputs<'a> {
+    x: Rows<'a>,
+    first: usize,
+}
+
+impl<'a> Inputs<'a> {
+    fn of(self, t: usize) -> &'a [f32] {
+        &self.x.row(t)[self.first..]
     }
 }
 
-/// One chain after another.
+/// All chains at once.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn some_tokens<const T: usize>(w: &[Group], x: [&[f32]; T], sums: &mut [[Sums; CHAINS]]) {
+fn one_token(w: &[Group], x: Inputs, t: usize, sums: &mut [[Sums; CHAINS]]) {
+    let ([w0, w1, w2, w3], [x0, x1, x2, x3, ..]) = (w, x.of(t).as_chunks::<ACT_GROUP>().0) else {
+        return some_tokens::<1>(w, x, t, sums);
+    };
+    let (w, x) = ([w0, w1, w2, w3], [x0, x1, x2, x3]);
+    let mut local = sums[0];
+    for i in 0..ACT_GROUP {
+        for c in 0..CHAINS {
+            add(&mut local[c], &w[c][i], x[c][i]);
+        }
+    }
+    sums[0] = local;
+}
+
+/// Tokens `t..t + T`, one chain after another.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn some_tokens<const T: usize>(w: &[Group], x: Inputs, t: usize, sums: &mut [[Sums; CHAINS]]) {
     for (c, w) in w.iter().enumerate() {
         let mut pad = [[0.0; ACT_GROUP]; T];
         let mut inputs: [&[f32; ACT_GROUP]; T] = [&[0.0; ACT_GROUP]; T];
-        for ((input, x), pad) in inputs.iter_mut().zip(x).zip(&mut pad) {
-            let rest = &x[c * ACT_GROUP..];
-            *input = match rest.first_chunk() {
+        let mut local = [[_mm256_setzero_ps(); 2]; T];
+        for (i, pad) in pad.iter_mut().enumerate() {
+            let rest = &x.of(t + i)[c * ACT_GROUP..];
+            inputs[i] = match rest.first_chunk() {
                 Some(full) => full,
                 None => {
                     pad[..rest.len()].copy_from_slice(rest);
                     pad
                 }
             };
+            local[i] = sums[i][c];
         }
-        let mut local: [Sums; T] = core::array::from_fn(|t| sums[t][c]);
         for (i, w) in w.iter().enumerate() {
             for t in 0..T {
                 add(&mut local[t], w, inputs[t][i]);
             }
         }
-        for t in 0..T {
-            sums[t][c] = local[t];
+        for (sums, local) in sums.iter_mut().zip(local) {
+            sums[c] = local;
         }
     }
 }

@@ -45,16 +45,18 @@ fn all_tokens<const KIND: u32>(w: &Block, x: Q8Rows, y: &Epilogue) {
 /// Tokens `t..t + T`: as many as leave registers for the weights.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn some_tokens<const KIND: u32, const T: usize>(w: &Block, x: Q8Rows, y: &Epilogue, t: usize) {
-    let x: [Q8Ref; T] = core::array::from_fn(|i| x.row(t + i));
-    let q: [&[[i8; ACT_GROUP]]; T] = x.map(|x| x.q.as_chunks().0);
+    let mut inputs = [x.row(t); T];
+    for (i, row) in inputs.iter_mut().enumerate() {
+        *row = x.row(t + i);
+    }
     let mut sums = [[_mm256_setzero_ps(); 2]; T];
     let mut s = 0;
     for group in w.bytes.chunks(block_bytes(w.kind, w.group, w.group)) {
         let (scales, mins, data) = header::<KIND>(group);
         for data in data.chunks_exact(block_data_bytes::<KIND>()) {
-            let products = dot32::<KIND, T>(data, q.map(|q| &q[s]));
+            let products = dot32::<KIND, T>(data.as_chunks().0, &inputs, s);
             for i in 0..T {
-                let (scale, total) = (_mm256_set1_ps(x[i].scales[s]), _mm256_set1_ps(x[i].sums[s]));
+                let (scale, total) = (_mm256_set1_ps(inputs[i].scales[s]), _mm256_set1_ps(inputs[i].sums[s]));
                 for h in 0..2 {
                     if KIND != I8 {
                         sums[i][h] = _mm256_fmadd_ps(mins[h], total, sums[i][h]);
@@ -66,7 +68,7 @@ fn some_tokens<const KIND: u32, const T: usize>(w: &Block, x: Q8Rows, y: &Epilog
             s += 1;
         }
     }
-    for (i, sums) in sums.into_iter().enumerate() {
+    for (i, sums) in sums.iter().enumerate() {
         y.store(t + i, &to_array(sums));
     }
 }
@@ -80,34 +82,36 @@ const fn block_data_bytes<const KIND: u32>() -> usize {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn header<const KIND: u32>(group: &[u8]) -> ([__m256; 2], [__m256; 2], &[u8]) {
-    let halves = group.as_chunks::<16>().0;
-    let scales = [0, 1].map(|h| _mm256_cvtph_ps(load_halves(&halves[h])));
-    let mins = if KIND == I4MIN {
-        [2, 3].map(|h| _mm256_cvtph_ps(load_halves(&halves[h])))
-    } else {
-        scales.map(|scale| _mm256_mul_ps(scale, _mm256_set1_ps(-8.0)))
-    };
-    (scales, mins, &group[if KIND == I4MIN { 64 } else { 32 }..])
+    let halves = group.as_chunks().0;
+    let scales = [_mm256_cvtph_ps(load_halves(&halves[0])), _mm256_cvtph_ps(load_halves(&halves[1]))];
+    if KIND == I4MIN {
+        let mins = [_mm256_cvtph_ps(load_halves(&halves[2])), _mm256_cvtph_ps(load_halves(&halves[3]))];
+        return (scales, mins, &group[64..]);
+    }
+    let minus8 = _mm256_set1_ps(-8.0);
+    (scales, [_mm256_mul_ps(scales[0], minus8), _mm256_mul_ps(scales[1], minus8)], &group[32..])
 }
 
-/// Integer sums of 16 rows × 32 inputs for each token.
+/// Integer sums of 16 rows × inputs `32 s..32 s + 32` for each token.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn dot32<const KIND: u32, const T: usize>(data: &[u8], x: [&[i8; ACT_GROUP]; T]) -> [[__m256i; 2]; T] {
-    let (halves, _) = data.as_chunks::<32>();
-    let x = x.map(|x| x.as_chunks::<4>().0);
-    if KIND == I8 { dot32_i8(halves, x) } else { dot32_i4(halves, x) }
+fn dot32<const KIND: u32, const T: usize>(data: &[[u8; 32]], x: &[Q8Ref; T], s: usize) -> [[__m256i; 2]; T] {
+    let mut parts: [&[[i8; 4]; 8]; T] = [&[[0; 4]; 8]; T];
+    for (part, x) in parts.iter_mut().zip(x) {
+        *part = &x.q.as_chunks().0.as_chunks().0[s];
+    }
+    if KIND == I8 { dot32_i8(data, parts) } else { dot32_i4(data, parts) }
 }
 
 /// `maddubs` wants one unsigned side: |w| and x with w's sign. |w| <= 128 and |x| <= 127, so a pair's sum is at most 32512.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn dot32_i8<const T: usize>(data: &[[u8; 32]], x: [&[[i8; 4]]; T]) -> [[__m256i; 2]; T] {
+fn dot32_i8<const T: usize>(data: &[[u8; 32]], x: [&[[i8; 4]; 8]; T]) -> [[__m256i; 2]; T] {
     let ones = _mm256_set1_epi16(1);
     let mut sums = [[_mm256_setzero_si256(); 2]; T];
     for c in 0..8 {
         let w = [load_bytes(&data[2 * c]), load_bytes(&data[2 * c + 1])];
-        let magnitude = w.map(|w| _mm256_abs_epi8(w));
+        let magnitude = [_mm256_abs_epi8(w[0]), _mm256_abs_epi8(w[1])];
         for t in 0..T {
             let x = broadcast(&x[t][c]);
             for h in 0..2 {
@@ -122,36 +126,41 @@ fn dot32_i8<const T: usize>(data: &[[u8; 32]], x: [&[[i8; 4]]; T]) -> [[__m256i;
 /// A pair's sum is at most 2 · 15 · 127 = 3810, and 8 of them fit 16 bits.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn dot32_i4<const T: usize>(data: &[[u8; 32]], x: [&[[i8; 4]]; T]) -> [[__m256i; 2]; T] {
+fn dot32_i4<const T: usize>(data: &[[u8; 32]], x: [&[[i8; 4]; 8]; T]) -> [[__m256i; 2]; T] {
     let low = _mm256_set1_epi8(15);
     let mut sums = [[_mm256_setzero_si256(); 2]; T];
     for c in 0..4 {
-        let w = [load_bytes(&data[2 * c]), load_bytes(&data[2 * c + 1])];
-        let first = w.map(|w| _mm256_and_si256(w, low));
-        let second = w.map(|w| _mm256_and_si256(_mm256_srli_epi16::<4>(w), low));
-        for t in 0..T {
-            let (x_first, x_second) = (broadcast(&x[t][2 * c]), broadcast(&x[t][2 * c + 1]));
-            for h in 0..2 {
-                sums[t][h] = _mm256_add_epi16(sums[t][h], _mm256_maddubs_epi16(first[h], x_first));
-                sums[t][h] = _mm256_add_epi16(sums[t][h], _mm256_maddubs_epi16(second[h], x_second));
+        for h in 0..2 {
+            let w = load_bytes(&data[2 * c + h]);
+            let (first, second) = (_mm256_and_si256(w, low), _mm256_and_si256(_mm256_srli_epi16::<4>(w), low));
+            for t in 0..T {
+                let products = [
+                    _mm256_maddubs_epi16(first, broadcast(&x[t][2 * c])),
+                    _mm256_maddubs_epi16(second, broadcast(&x[t][2 * c + 1])),
+                ];
+                sums[t][h] = _mm256_add_epi16(_mm256_add_epi16(sums[t][h], products[0]), products[1]);
             }
         }
     }
-    sums.map(|sums| sums.map(|sum| _mm256_madd_epi16(sum, _mm256_set1_epi16(1))))
+    let ones = _mm256_set1_epi16(1);
+    for sum in sums.as_flattened_mut() {
+        *sum = _mm256_madd_epi16(*sum, ones);
+    }
+    sums
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn broadcast(x: &[i8; 4]) -> __m256i {
-    _mm256_set1_epi32(i32::from_le_bytes(x.map(|x| x as u8)))
+    _mm256_set1_epi32(i32::from_le_bytes([x[0] as u8, x[1] as u8, x[2] as u8, x[3] as u8]))
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn to_array(sums: [__m256; 2]) -> [f32; BLOCK_ROWS] {
+fn to_array(sums: &[__m256; 2]) -> [f32; BLOCK_ROWS] {
     let mut out = [0.0; BLOCK_ROWS];
     for (out, sum) in out.as_chunks_mut().0.iter_mut().zip(sums) {
-        super::lanes::store(out, sum);
+        super::lanes::store(out, *sum);
     }
     out
 }

@@ -82,7 +82,10 @@ pub fn put(y: &mut Q8Mut, g: usize, values: [__m256; 4]) {
     }
     let most = largest(most);
     let inverse = inverse_scale(most);
-    let q = values.map(|value| _mm256_cvtps_epi32(_mm256_mul_ps(value, _mm256_set1_ps(inverse))));
+    let mut q = [_mm256_setzero_si256(); 4];
+    for (q, value) in q.iter_mut().zip(values) {
+        *q = _mm256_cvtps_epi32(_mm256_mul_ps(value, _mm256_set1_ps(inverse)));
+    }
     let total = _mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
     let scale = if inverse == 0.0 { 0.0 } else { most / 127.0 };
     y.scales[g] = scale;
