@@ -74,6 +74,8 @@ fn damage_and_read(path: &Path, victim: &Path, options: &OpenOptions) -> Vec<Str
     let file = victim.file_name().unwrap().to_string_lossy().into_owned();
     let mut faults = Vec::new();
     for damage in Damage::all(original.len()) {
+        // Removed first: some file systems flush a file that is truncated and written again.
+        fs::remove_file(victim).unwrap();
         fs::write(victim, damage.apply(&original)).unwrap();
         let what = format!("{}: {damage:?}", victim.display());
         match catch_unwind(AssertUnwindSafe(|| read_all(path, options))) {
@@ -157,4 +159,23 @@ hostile! {
     gguf_mixed: "gguf-mixed",
     gguf_qwen2: "gguf-qwen2",
     gguf_granite: "gguf-granite",
+    pytorch_bin: "bin",
+    pytorch_bin_legacy: "bin-legacy",
+    pytorch_bin_sharded: "bin-sharded",
+    meta_llama2: "meta-llama2",
+    meta_llama3: "meta-llama3",
+    gpt_fast: "gpt-fast",
+    torchchat: "torchchat",
+    torchtune: "torchtune",
+    tinyllamas: "tinyllamas",
+    llama2c_legacy: "llama2c-legacy",
+    llama2c_version_1: "llama2c-v1",
+    llama2c_version_2: "llama2c-v2",
+}
+
+#[test]
+fn a_pickle_that_calls_is_refused_and_not_run() {
+    let line = read_all(&fixtures::directory().join("evil.pth"), &OpenOptions::default()).unwrap_err();
+    assert!(line.contains("evil.pth") && line.contains("system"), "{line}");
+    assert!(!Path::new("/tmp/executed-by-pickle").exists());
 }
