@@ -220,6 +220,20 @@ pub struct GatherArgs {
     pub dim: u32,
 }
 
+/// `y[t, :] = [a[t, :] | b[t, :]]`. Task: one token.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ConcatArgs {
+    pub a: *const f32,
+    pub b: *const f32,
+    pub y: *mut f32,
+    pub a_stride: u32,
+    pub b_stride: u32,
+    pub y_stride: u32,
+    pub a_dim: u32,
+    pub b_dim: u32,
+}
+
 /// Elementwise on f32 rows: `add` (a + scale * b), `mul` (a * b), `silu` (silu(a)), `scale` (scale * a); `b` null where unused.
 /// Task: one token or row.
 #[repr(C)]

@@ -101,6 +101,7 @@ pub const SIGNATURES: &[Signature] = &[
         cache: Cache::Reads,
     },
     plain("gather_rows", &[input("x", F32), output("y", F32)], &[], &[]),
+    plain("concat_cols", &[input("a", F32), input("b", F32), output("y", F32)], &[], &[]),
     plain("add", &[input("a", F32), input("b", F32), output("y", F32)], &[], &["scale"]),
     plain("mul", &[input("a", F32), input("b", F32), output("y", F32)], &[], &[]),
     plain("silu", &[input("a", F32), output("y", F32)], &[], &[]),

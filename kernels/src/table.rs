@@ -166,6 +166,7 @@ pub const KERNELS: &[Kernel] = &[
     Kernel { name: "rope_kv", tasks: tasks::tokens, variants: tiers!(drive::rope_kv) },
     Kernel { name: "attention", tasks: tasks::attention, variants: tiers!(drive::attention) },
     Kernel { name: "gather_rows", tasks: tasks::rows, variants: plain!(drive::gather_rows) },
+    Kernel { name: "concat_cols", tasks: tasks::tokens, variants: plain!(drive::concat_cols) },
     Kernel { name: "add", tasks: tasks::elementwise, variants: plain!(drive::elementwise::<ops::Add>) },
     Kernel { name: "mul", tasks: tasks::elementwise, variants: plain!(drive::elementwise::<ops::Mul>) },
     Kernel { name: "silu", tasks: tasks::elementwise, variants: plain!(drive::elementwise::<ops::Silu>) },

@@ -1,4 +1,4 @@
-//! Kernels that work row by row: norms, quantization, SwiGLU, elementwise, embed, gather.
+//! Kernels that work row by row: norms, quantization, SwiGLU, elementwise, embed, gather, concat.
 
 #![allow(unsafe_code, reason = "kernels are called through their ABI")]
 
@@ -6,7 +6,8 @@ mod common;
 
 use common::{Aligned, Noise, Packed, assert_close, call_of, each_variant, run, scalar};
 use tc_kernels::abi::{
-    ACT_GROUP, ElementwiseArgs, EmbedArgs, GatherArgs, NormArgs, Over, QuantizeArgs, RopeTableArgs, SwigluArgs,
+    ACT_GROUP, ConcatArgs, ElementwiseArgs, EmbedArgs, GatherArgs, NormArgs, Over, QuantizeArgs, RopeTableArgs,
+    SwigluArgs,
 };
 use tc_kernels::layout::{Kind, padded_cols, padded_width, q8_row_bytes};
 use tc_kernels::pack::unpack_row;
@@ -255,6 +256,31 @@ fn gather_takes_the_rows_asked_for() {
     unsafe { run(&scalar("gather_rows"), &args, &call) };
     assert_eq!(&y.floats()[..20], rows[3]);
     assert_eq!(&y.floats()[32..52], rows[1]);
+}
+
+#[test]
+fn concat_puts_columns_side_by_side() {
+    let mut noise = Noise(10);
+    let a: Vec<Vec<f32>> = (0..3).map(|_| noise.values(20)).collect();
+    let b: Vec<Vec<f32>> = (0..3).map(|_| noise.values(7)).collect();
+    let (left, right) = (Aligned::rows(&a, 32), Aligned::rows(&b, 16));
+    let mut y = Aligned::new(4 * 3 * 32);
+    let args = ConcatArgs {
+        a: left.ptr().cast(),
+        b: right.ptr().cast(),
+        y: y.mut_ptr().cast(),
+        a_stride: 32,
+        b_stride: 16,
+        y_stride: 32,
+        a_dim: 20,
+        b_dim: 7,
+    };
+    // SAFETY: buffers are as large as the shapes say.
+    unsafe { run(&scalar("concat_cols"), &args, &call_of(3)) };
+    for (t, row) in y.floats().chunks(32).enumerate() {
+        assert_eq!(row[..27], [&a[t][..], &b[t]].concat());
+        assert!(row[27..].iter().all(|x| x.is_nan()), "beyond the columns");
+    }
 }
 
 /// Against the formula in f64, with and without dynamic NTK scaling.

@@ -7,8 +7,8 @@
 use core::ffi::c_void;
 
 use crate::abi::{
-    AttentionArgs, BLOCK_ROWS, Call, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, Matrix, NormArgs, Over,
-    QuantizeArgs, RopeKvArgs, RopeTableArgs, SwigluArgs,
+    AttentionArgs, BLOCK_ROWS, Call, ConcatArgs, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, Matrix, NormArgs,
+    Over, QuantizeArgs, RopeKvArgs, RopeTableArgs, SwigluArgs,
 };
 use crate::layout::{Kind, block_bytes};
 use crate::pack::{Block, unpack_row};
@@ -257,6 +257,21 @@ pub unsafe extern "C" fn gather_rows(args: *const c_void, call: *const Call, beg
             let x = row(args.x, args.x_stride, *call.out_rows.add(r as usize), args.dim);
             row_mut(args.y, args.y_stride, r, args.dim).copy_from_slice(x);
         }
+    }
+}
+
+pub unsafe extern "C" fn concat_cols(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (args, _) = unsafe { read::<ConcatArgs>(args, call) };
+    for t in begin..end {
+        // SAFETY: y is neither a nor b, and its row t, which is this task's, holds the columns of both.
+        let (a, b, y) = unsafe {
+            let y = row_mut(args.y, args.y_stride, t, args.a_dim + args.b_dim);
+            (row(args.a, args.a_stride, t, args.a_dim), row(args.b, args.b_stride, t, args.b_dim), y)
+        };
+        let (left, right) = y.split_at_mut(a.len());
+        left.copy_from_slice(a);
+        right.copy_from_slice(b);
     }
 }
 

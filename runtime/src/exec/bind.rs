@@ -6,8 +6,8 @@ use crate::sys::{Args, Memory, Step};
 use crate::{Error, ErrorKind, Result};
 use std::ptr;
 use tc_kernels::abi::{
-    AttentionArgs, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, Matrix, NormArgs, QuantizeArgs, RopeKvArgs,
-    RopeTableArgs, SwigluArgs,
+    AttentionArgs, ConcatArgs, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, Matrix, NormArgs, QuantizeArgs,
+    RopeKvArgs, RopeTableArgs, SwigluArgs,
 };
 use tc_kernels::table::{Chosen, Features, select};
 
@@ -159,6 +159,16 @@ impl Binder<'_> {
                 x_stride: self.stride(x),
                 y_stride: self.stride(y),
                 dim,
+            }),
+            Op::Concat { a, b, y, a_dim, b_dim } => Args::Concat(ConcatArgs {
+                a: self.floats(a),
+                b: self.floats(b),
+                y: self.floats(y),
+                a_stride: self.stride(a),
+                b_stride: self.stride(b),
+                y_stride: self.stride(y),
+                a_dim,
+                b_dim,
             }),
             Op::Elementwise { a, b, y, dim, scale, over } => Args::Elementwise(ElementwiseArgs {
                 a: self.floats(a),

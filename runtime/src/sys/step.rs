@@ -1,8 +1,8 @@
 use std::ffi::c_void;
 use std::ptr;
 use tc_kernels::abi::{
-    AttentionArgs, Call, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, NormArgs, QuantizeArgs, RopeKvArgs,
-    RopeTableArgs, Run, SwigluArgs, Tasks,
+    AttentionArgs, Call, ConcatArgs, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, NormArgs, QuantizeArgs,
+    RopeKvArgs, RopeTableArgs, Run, SwigluArgs, Tasks,
 };
 use tc_kernels::table::Chosen;
 
@@ -17,6 +17,7 @@ pub(crate) enum Args {
     RopeKv(RopeKvArgs),
     Attention(AttentionArgs),
     Gather(GatherArgs),
+    Concat(ConcatArgs),
     Elementwise(ElementwiseArgs),
 }
 
@@ -32,6 +33,7 @@ impl Args {
             Args::RopeKv(args) => ptr::from_ref(args).cast(),
             Args::Attention(args) => ptr::from_ref(args).cast(),
             Args::Gather(args) => ptr::from_ref(args).cast(),
+            Args::Concat(args) => ptr::from_ref(args).cast(),
             Args::Elementwise(args) => ptr::from_ref(args).cast(),
         }
     }

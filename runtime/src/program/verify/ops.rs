@@ -19,6 +19,7 @@ pub enum Op {
     RopeKv { qkv: usize, table: usize, q_norm: Option<usize>, k_norm: Option<usize>, q: usize, heads: Heads, eps: f32 },
     Attention { q: usize, y: usize, heads: Heads, window: u32, scale: f32 },
     Gather { x: usize, y: usize, dim: u32 },
+    Concat { a: usize, b: usize, y: usize, a_dim: u32, b_dim: u32 },
     Elementwise { a: usize, b: Option<usize>, y: usize, dim: u32, scale: f32, over: Over },
 }
 
@@ -74,6 +75,7 @@ impl<'a> Reader<'a> {
             "rope_kv" => self.rope_kv(),
             "attention" => self.attention(),
             "gather_rows" => self.gather(),
+            "concat_cols" => self.concat(),
             "add" | "mul" => self.elementwise(true),
             "silu" | "scale" => self.elementwise(false),
             other => Err(Error::new(ErrorKind::Unsupported, format!("this executor has no kernel '{other}'"))),
@@ -169,6 +171,12 @@ impl<'a> Reader<'a> {
             return Err(bad("y is not over rows"));
         }
         Ok(Op::Gather { x, y, dim: from.width })
+    }
+
+    fn concat(&self) -> Result<Op> {
+        let ((a, left), (b, right), (y, to)) = (self.tokens("a")?, self.tokens("b")?, self.tokens("y")?);
+        self.equal("y's width", to.width, "the width of a and b", left.width.saturating_add(right.width))?;
+        Ok(Op::Concat { a, b, y, a_dim: left.width, b_dim: right.width })
     }
 
     fn elementwise(&self, two: bool) -> Result<Op> {
