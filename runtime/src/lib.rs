@@ -7,6 +7,7 @@ mod exec;
 pub mod kv;
 pub mod model;
 pub mod program;
+pub mod prompt;
 pub mod sampling;
 pub mod session;
 pub mod stop;

@@ -137,9 +137,13 @@ impl Tokenizer {
 
     /// The tokens of `text`; `bos` is never added.
     pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
+        self.encode_part(text, special, true)
+    }
+
+    /// The tokens of a part of a larger text; `first` tells that nothing stands before it.
+    pub fn encode_part(&self, text: &str, special: Special, mut first: bool) -> Vec<u32> {
         let mut encoder = Encoder::new(&self.vocab, &self.merges, &self.rules);
         let mut out = Vec::with_capacity(text.len() / 3);
-        let mut first = true;
         for part in self.raw.parts(&self.vocab, text, special) {
             match part {
                 Part::Token(id) => out.push(id),

@@ -1,0 +1,203 @@
+//! What `tcrt` takes on its command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "tcrt", version, about = "Runs models exported by tcc", arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Continue a prompt, or answer it with --chat: text to stdout as it comes, figures to stderr
+    Run(Run),
+    /// Talk with a model, turn by turn
+    Chat(Chat),
+    /// Measure prefill, decode, loading and memory
+    Bench(Bench),
+    /// What a file holds, and to the byte what a session will use
+    Info(Info),
+    /// The logits after some tokens
+    Logits(Logits),
+    /// Text to token ids, or back with --decode
+    Tokenize(Tokenize),
+}
+
+#[derive(Args)]
+pub struct Engine {
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Longest context in tokens [default: the model's, at most 8192]
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Most tokens in one forward call
+    #[arg(long, value_name = "N")]
+    pub chunk: Option<usize>,
+    /// Element type of the KV cache
+    #[arg(long, value_name = "f16|f32", default_value = "f16")]
+    pub kv: KvDtype,
+}
+
+#[derive(Clone, Copy)]
+pub enum KvDtype {
+    F16,
+    F32,
+}
+
+impl std::str::FromStr for KvDtype {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f16" => Ok(Self::F16),
+            "f32" => Ok(Self::F32),
+            _ => Err("must be f16 or f32".into()),
+        }
+    }
+}
+
+#[derive(Args)]
+pub struct Sampling {
+    /// Most tokens to generate
+    #[arg(short = 'n', long = "max-new-tokens", value_name = "MAX", default_value_t = 256)]
+    pub max: usize,
+    /// 0 is greedy
+    #[arg(short, long, value_name = "TEMP", default_value_t = 0.8)]
+    pub temperature: f32,
+    /// Nucleus: the most probable tokens that reach this share; 1 is off
+    #[arg(short = 'p', long, value_name = "TOPP", default_value_t = 0.95)]
+    pub top_p: f32,
+    /// The K most probable tokens; 0 is off
+    #[arg(short = 'k', long, value_name = "TOPK", default_value_t = 0)]
+    pub top_k: usize,
+    /// Tokens at least this share as probable as the best one; 0 is off
+    #[arg(long, value_name = "MINP", default_value_t = 0.0)]
+    pub min_p: f32,
+    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    pub repetition_penalty: f32,
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub presence_penalty: f32,
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub frequency_penalty: f32,
+    /// Seed [default: from the clock]
+    #[arg(short, long, value_name = "SEED")]
+    pub seed: Option<u64>,
+    /// Added to a token's logit; may be given several times
+    #[arg(long, value_name = "ID=BIAS", value_parser = logit_bias)]
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Text that ends the answer; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+}
+
+fn logit_bias(text: &str) -> Result<(u32, f32), String> {
+    let pair = text.split_once('=').and_then(|(id, bias)| Some((id.parse().ok()?, bias.parse().ok()?)));
+    pair.ok_or_else(|| "must be a token id, =, and a number".into())
+}
+
+#[derive(Args)]
+pub struct Run {
+    pub file: PathBuf,
+    /// Tokenizer that overrides the one in the file
+    #[arg(short = 'z', value_name = "TOK")]
+    pub tokenizer: Option<PathBuf>,
+    /// The prompt [default: standard input]
+    #[arg(short = 'i', long = "prompt", value_name = "PROMPT")]
+    pub prompt: Option<String>,
+    /// Put the prompt to the model as a user's message, in its chat format
+    #[arg(long)]
+    pub chat: bool,
+    /// System message, with --chat
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub system: Option<String>,
+    #[command(flatten)]
+    pub sampling: Sampling,
+    #[command(flatten)]
+    pub engine: Engine,
+}
+
+#[derive(Args)]
+pub struct Chat {
+    pub file: PathBuf,
+    /// Tokenizer that overrides the one in the file
+    #[arg(short = 'z', value_name = "TOK")]
+    pub tokenizer: Option<PathBuf>,
+    /// System message
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    #[command(flatten)]
+    pub sampling: Sampling,
+    #[command(flatten)]
+    pub engine: Engine,
+}
+
+#[derive(Args)]
+pub struct Bench {
+    pub file: PathBuf,
+    /// Tokens of the prompt
+    #[arg(short, value_name = "N", default_value_t = 128)]
+    pub prompt: usize,
+    /// Tokens to decode
+    #[arg(short = 'n', value_name = "N", default_value_t = 64)]
+    pub decode: usize,
+    /// Repetitions; medians and spread are printed
+    #[arg(short, value_name = "N", default_value_t = 5)]
+    pub repeat: usize,
+    /// Tokens that stand in the context before
+    #[arg(short, value_name = "N", default_value_t = 0)]
+    pub depth: usize,
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub engine: Engine,
+}
+
+#[derive(Args)]
+pub struct Info {
+    pub file: PathBuf,
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub engine: Engine,
+}
+
+#[derive(Args)]
+pub struct Logits {
+    pub file: PathBuf,
+    /// Token ids, with commas
+    #[arg(long, value_name = "1,2,3", value_delimiter = ',', required = true)]
+    pub tokens: Vec<u32>,
+    /// After every token, not only the last
+    #[arg(long)]
+    pub all: bool,
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub engine: Engine,
+}
+
+#[derive(Args)]
+pub struct Tokenize {
+    /// A model file, for the tokenizer in it
+    #[arg(required_unless_present = "tokenizer")]
+    pub file: Option<PathBuf>,
+    /// A tokenizer file
+    #[arg(short = 'z', value_name = "TOK", conflicts_with = "file")]
+    pub tokenizer: Option<PathBuf>,
+    /// The text, or with --decode the ids [default: standard input]
+    #[arg(long, value_name = "T")]
+    pub text: Option<String>,
+    /// Token ids to text
+    #[arg(long)]
+    pub decode: bool,
+    /// Recognise special tokens written in the text
+    #[arg(long)]
+    pub special: bool,
+    #[arg(long)]
+    pub json: bool,
+}
