@@ -84,7 +84,7 @@ impl Model {
         &self.program().stop_tokens
     }
 
-    /// The tokenizer inside the artifact, where there is one. Its tokens must be tokens of the model.
+    /// The tokenizer inside the artifact, where there is one.
     pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
         match self.tokenizer_bytes() {
             [] => Ok(None),

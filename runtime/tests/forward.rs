@@ -230,6 +230,8 @@ fn the_plan_is_exact() {
     let mut engine = Engine::new(model, &options).unwrap();
     assert_eq!(*engine.plan(), plan);
     let a = engine.add_sequence().unwrap();
-    (0..5).for_each(|_| drop(engine.forward(&[BatchToken { sequence: a, token: 1, want_logits: false }; 13]).unwrap()));
+    for _ in 0..5 {
+        engine.forward(&[BatchToken { sequence: a, token: 1, want_logits: false }; 13]).unwrap();
+    }
     assert_eq!(engine.kv_bytes(), 2 * plan.kv_block_bytes);
 }

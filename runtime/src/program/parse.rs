@@ -106,7 +106,7 @@ fn operand(&[kind, _, _, _, i0, i1, i2, i3]: &[u8; 8]) -> Result<Operand> {
         0 => Ok(Operand::None),
         1 => Ok(Operand::Buffer(index)),
         2 => Ok(Operand::Weight(index)),
-        _ => Err(unknown("kind of operand", kind)),
+        _ => Err(unknown("kind of operand", &kind.to_string())),
     }
 }
 
@@ -118,6 +118,6 @@ fn scalars<const N: usize, T>(table: Table, field: Field, limit: usize, decode: 
     Ok(table.elements::<N>(field, limit)?.iter().map(|bytes| decode(*bytes)).collect())
 }
 
-fn unknown(what: &str, name: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("'{name}' is no {what} this runtime knows"))
+fn unknown(what: &str, name: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("'{}' is no {what} this runtime knows", name.escape_debug()))
 }
