@@ -7,7 +7,7 @@ use crate::weight::is_name_char;
 pub(crate) enum Token<'a> {
     /// Letters, digits and underscores, beginning with a letter.
     Word(&'a str),
-    /// A number's text; also `inf`-less signs and exponents: `-1e-5`.
+    /// The text of a number: `-1e-5`.
     Number(&'a str),
     /// `@name`, without the `@`.
     Name(&'a str),

@@ -107,15 +107,14 @@ impl Selector {
                 vec![*scale],
             ),
             Op::GatherRows { x } => kernel("gather_rows", vec![read(*x)], vec![], vec![]),
+            Op::ConcatCols { a, b } => kernel("concat_cols", vec![read(*a), read(*b)], vec![], vec![]),
             Op::Add { a, b, scale } => kernel("add", vec![read(*a), read(*b)], vec![], vec![*scale]),
             Op::Mul { a, b } => kernel("mul", vec![read(*a), read(*b)], vec![], vec![]),
             Op::Silu { x } => kernel("silu", vec![read(*x)], vec![], vec![]),
             Op::Scale { x, factor } => kernel("scale", vec![read(*x)], vec![], vec![*factor]),
-            Op::RmsNorm { chunk: Some(_), .. }
-            | Op::Rope { .. }
-            | Op::Attention { .. }
-            | Op::SliceCols { .. }
-            | Op::ConcatCols { .. } => return Ok(None),
+            Op::RmsNorm { chunk: Some(_), .. } | Op::Rope { .. } | Op::Attention { .. } | Op::SliceCols { .. } => {
+                return Ok(None);
+            }
         }))
     }
 

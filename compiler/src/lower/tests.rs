@@ -128,6 +128,30 @@ fn a_layer_is_seven_instructions_and_residuals_share_the_stream() {
     assert_eq!(in_place.count(), 4);
 }
 
+/// Matrices of different types cannot be one; their results are put side by side.
+#[test]
+fn mixed_types_of_q_k_and_v_lower() {
+    let text = "graph @mixed(n: tokens <= 16, m: rows <= 16) {
+        %0: f32[n, 32] = embed @embed: f32[50, 32]
+        %1: f32[n, 8] = rope_table @inv_freq: f32[4] {theta = 10000.0}
+        %2: f32[n, 16] = linear %0, @q: i4g32[16, 32]
+        %3: f32[n, 8] = linear %0, @k: i4g32[8, 32]
+        %4: f32[n, 8] = linear %0, @v: i8g32[8, 32]
+        %5: f32[n, 16] = rope %2, %1
+        %6: f32[n, 8] = rope %3, %1
+        %7: f32[n, 16] = attention %5, %6, %4 {layer = 0, heads = 2, kv_heads = 1, head_dim = 8, scale = 0.5}
+        %8: f32[m, 16] = gather_rows %7
+        output %8
+    }";
+    let options = passes::Options { quantize_activations: true };
+    let graph = passes::run(tc_ir::parse(text).unwrap(), &options, &mut |_, _| {}).unwrap();
+    let program = lower(&graph, shape(&tiny_config())).unwrap();
+    let names: Vec<&str> = program.instructions.iter().map(|instruction| instruction.kernel.name).collect();
+    let row = ["quantize_q8", "linear_q8", "linear_q8", "concat_cols", "rope_kv", "attention"];
+    assert!(names.windows(row.len()).any(|window| window == row), "{names:?}");
+    assert!(is_race_free(&program));
+}
+
 #[test]
 fn ops_without_a_kernel_are_named() {
     let config = tiny_config();
