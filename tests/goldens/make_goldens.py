@@ -69,7 +69,7 @@ GOLDENS = {
 }
 # Sequences that go beyond a window or beyond the context before scaling.
 LONG = {"mistral": 40, "qwen2-window": 40, "llama3.1": 96, "llama3.2": 96, "deepseek-r1-distill-llama": 80, "rope-linear": 56,
-        "rope-dynamic": 40, "rope-yarn": 96, "rope-yarn-tuned": 80, "config-v5": 80}
+        "rope-dynamic": 32, "rope-yarn": 96, "rope-yarn-tuned": 80, "config-v5": 80}
 
 
 def build(settings, seed, dtype=torch.float32):
