@@ -6,15 +6,16 @@ use tcrt::chat::{ChatFormat, Message, Role};
 use tcrt::{Session, prompt};
 
 use crate::args::Chat;
-use crate::output::{Failure, Result, show};
-use crate::{generate, open};
+use crate::{open, options};
+use tcrt_cli::generate;
+use tcrt_cli::output::{Failure, Result, show};
 
 pub fn chat(args: &Chat) -> Result<()> {
     let model = open::model(&args.file)?;
     let tokenizer = open::tokenizer_of(&model, args.tokenizer.as_deref())?;
     let format = open::chat_format(&model)?;
     let stops = prompt::stop_tokens(model.stop_tokens(), &tokenizer, Some(&format));
-    let options = generate::options(&args.sampling, stops, format.stop_strings());
+    let options = options::generation(&args.sampling, stops, format.stop_strings());
     let mut session = Session::new(model, &open::engine_options(&args.engine))?;
     let person = std::io::stdin().is_terminal();
     if person {

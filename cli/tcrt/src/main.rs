@@ -3,11 +3,10 @@
 mod args;
 mod bench;
 mod chat;
-mod generate;
 mod info;
 mod logits;
 mod open;
-mod output;
+mod options;
 mod run;
 mod tokenize;
 
@@ -16,6 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Cli, Command};
+use tcrt_cli::output::exit_code;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
@@ -26,5 +26,5 @@ fn main() -> ExitCode {
         Command::Logits(args) => logits::logits(&args),
         Command::Tokenize(args) => tokenize::tokenize(&args),
     };
-    output::exit_code(outcome)
+    exit_code("tcrt", outcome)
 }

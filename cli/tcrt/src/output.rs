@@ -41,12 +41,12 @@ pub fn show(text: impl AsRef<[u8]>) -> Result<()> {
     Ok(out.flush()?)
 }
 
-pub fn exit_code(outcome: Result<()>) -> ExitCode {
+pub fn exit_code(program: &str, outcome: Result<()>) -> ExitCode {
     match outcome {
         Ok(()) | Err(Failure::PipeClosed) => ExitCode::SUCCESS,
         Err(Failure::Line(line)) => {
             // A closed stderr leaves no one to tell.
-            let _ = writeln!(io::stderr(), "tcrt: {line}");
+            let _ = writeln!(io::stderr(), "{program}: {line}");
             ExitCode::FAILURE
         }
     }

@@ -7,8 +7,9 @@ use tcrt::tokenizer::Tokenizer;
 use tcrt::{Session, prompt};
 
 use crate::args::Run;
-use crate::output::{Result, failure, show};
-use crate::{generate, open};
+use crate::{open, options};
+use tcrt_cli::generate;
+use tcrt_cli::output::{Result, failure, show};
 
 pub fn run(args: &Run) -> Result<()> {
     let model = open::model(&args.file)?;
@@ -18,7 +19,7 @@ pub fn run(args: &Run) -> Result<()> {
     let tokens = prompt_tokens(args, &tokenizer, format.as_ref(), &text)?;
     let stops = prompt::stop_tokens(model.stop_tokens(), &tokenizer, format.as_ref());
     let strings = format.as_ref().map_or(&[][..], ChatFormat::stop_strings);
-    let options = generate::options(&args.sampling, stops, strings);
+    let options = options::generation(&args.sampling, stops, strings);
     let mut session = Session::new(model, &open::engine_options(&args.engine))?;
     let (generation, _) = generate::stream(&mut session, &tokens, &tokenizer, &options)?;
     show("\n")?;
