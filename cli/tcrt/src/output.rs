@@ -1,5 +1,6 @@
 //! What goes to the terminal: stdout that takes a closed pipe quietly, and the exit code an outcome has.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -13,6 +14,17 @@ pub enum Failure {
 }
 
 pub type Result<T> = std::result::Result<T, Failure>;
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => f.write_str(line),
+            Self::PipeClosed => f.write_str("standard output was closed"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
 
 impl From<tcrt::Error> for Failure {
     fn from(error: tcrt::Error) -> Self {
