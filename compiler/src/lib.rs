@@ -12,3 +12,4 @@ pub mod recipe;
 pub mod synth;
 #[cfg(test)]
 mod testing;
+pub mod tokenizer;

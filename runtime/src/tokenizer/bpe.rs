@@ -48,14 +48,16 @@ impl<'t> Encoder<'t> {
         self.emit(piece, out);
     }
 
-    /// The symbols that merging starts from. A byte without a token is left out, as the reference does.
+    /// The symbols that merging starts from. A byte without a token is left out where there is no unknown token, as the
+    /// reference does.
     fn split(&mut self, piece: &str) {
         self.symbols.clear();
         match self.rules.symbols {
             Symbols::Bytes => {
                 for (start, byte) in piece.bytes().enumerate() {
-                    if let Some(id) = self.vocab.byte(byte) {
-                        self.add(Some(id), start, start + 1);
+                    let id = self.vocab.byte(byte);
+                    if id.or(self.rules.unk).is_some() {
+                        self.add(id, start, start + 1);
                     }
                 }
             }
@@ -121,9 +123,9 @@ impl<'t> Encoder<'t> {
                 after_unknown = false;
                 continue;
             }
-            let bytes = piece.get(symbol.start..symbol.end).unwrap_or_default().bytes();
+            let bytes = piece.as_bytes().get(symbol.start..symbol.end).unwrap_or_default();
             let known = out.len();
-            out.extend(bytes.clone().map_while(|byte| self.vocab.byte(byte)));
+            out.extend(bytes.iter().map_while(|byte| self.vocab.byte(*byte)));
             if out.len() - known == bytes.len() {
                 after_unknown = false;
                 continue;

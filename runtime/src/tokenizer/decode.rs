@@ -25,9 +25,12 @@ impl<'t> Decoder<'t> {
             Some(kind) => kind.is_special() && self.skip_special,
         };
         let bytes = vocab.bytes(id).filter(|_| !hidden).unwrap_or_default();
-        if bytes.is_empty() || !std::mem::take(&mut self.strip) {
+        if bytes.is_empty() || !self.strip {
             return bytes;
         }
-        bytes.strip_prefix(b" ").unwrap_or(bytes)
+        let rest = bytes.strip_prefix(b" ").unwrap_or(bytes);
+        // Where runs of spaces are one space, a text begins with its first character that is none.
+        self.strip = rest.is_empty() && self.tokenizer.rules.collapse_spaces;
+        rest
     }
 }

@@ -4,7 +4,7 @@
 use super::pretokenize::Pattern;
 use super::rules::{Prefix, Rules, Symbols};
 use super::vocab::Kind;
-use super::{Definition, MergeOrder, NEVER, Tokenizer};
+use super::{Definition, MergeOrder, Tokenizer, priorities};
 use crate::{Error, Result};
 
 const FIRST_BYTE: usize = 3;
@@ -40,15 +40,6 @@ pub fn read(bytes: &[u8]) -> Result<Tokenizer> {
         ..Rules::new(Symbols::Chars, Pattern::Whole)
     };
     Tokenizer::new(Definition { rules, tokens, merges: MergeOrder::ByToken(priorities(&merged)) })
-}
-
-/// Priorities that order merges as the scores do: the highest score first, equal ones alike, never without a score.
-pub fn priorities(scores: &[Option<f32>]) -> Vec<u32> {
-    let mut distinct: Vec<f32> = scores.iter().copied().flatten().collect();
-    distinct.sort_by(|a, b| b.total_cmp(a));
-    distinct.dedup();
-    let rank = |score: f32| distinct.partition_point(|other| *other > score);
-    scores.iter().map(|score| score.map_or(NEVER, |score| u32::try_from(rank(score)).unwrap_or(NEVER))).collect()
 }
 
 fn token(id: usize, text: &[u8]) -> Option<(Vec<u8>, Kind)> {

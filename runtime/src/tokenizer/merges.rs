@@ -47,3 +47,12 @@ impl Merges {
         }
     }
 }
+
+/// Priorities that order merges as the scores do: the highest score first, equal ones alike, never without a score.
+pub fn priorities(scores: &[Option<f32>]) -> Vec<u32> {
+    let mut distinct: Vec<f32> = scores.iter().copied().flatten().collect();
+    distinct.sort_by(|a, b| b.total_cmp(a));
+    distinct.dedup();
+    let rank = |score: f32| distinct.partition_point(|other| *other > score);
+    scores.iter().map(|score| score.map_or(NEVER, |score| u32::try_from(rank(score)).unwrap_or(NEVER))).collect()
+}

@@ -22,7 +22,7 @@ mod utf8;
 mod vocab;
 
 pub use decode::Decoder;
-pub use merges::NEVER;
+pub use merges::{NEVER, priorities};
 pub use pretokenize::Pattern;
 pub use rules::{Prefix, Rules, Symbols};
 pub use utf8::Utf8Stream;

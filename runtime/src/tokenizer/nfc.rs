@@ -1,4 +1,5 @@
-//! Unicode normalisation form C (UAX #15): decompose canonically, order the marks, compose again.
+//! Unicode normalisation form C (UAX #15): decompose canonically, order the marks, compose again. The tables are those of
+//! Unicode 9.0, which the reference (`tokenizers`) normalises by.
 
 use std::borrow::Cow;
 

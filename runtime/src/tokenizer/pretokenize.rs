@@ -11,7 +11,8 @@ pub enum Pattern {
     Whole = 0,
     /// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
     Gpt2 = 1,
-    /// Each `\p{N}` is a piece of its own; what lies between is cut as `Gpt2`.
+    /// Each number (by Rust's `char::is_numeric`, as the reference has it) is a piece of its own; what lies between is cut
+    /// as `Gpt2`.
     DigitsGpt2 = 2,
     /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
     Llama3 = 3,
@@ -69,10 +70,10 @@ impl<'t> Iterator for Pieces<'t> {
     fn next(&mut self) -> Option<&'t str> {
         let first = self.rest.chars().next()?;
         let len = match self.pattern {
-            Pattern::DigitsGpt2 if is_number(first) => first.len_utf8(),
+            Pattern::DigitsGpt2 if first.is_numeric() => first.len_utf8(),
             Pattern::DigitsGpt2 => {
                 if self.before_number == 0 {
-                    self.before_number = self.rest.find(is_number).unwrap_or(self.rest.len());
+                    self.before_number = self.rest.find(char::is_numeric).unwrap_or(self.rest.len());
                 }
                 let len = gpt2(&self.rest[..self.before_number]);
                 self.before_number -= len;
