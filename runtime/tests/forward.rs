@@ -235,3 +235,11 @@ fn the_plan_is_exact() {
     }
     assert_eq!(engine.kv_bytes(), 2 * plan.kv_block_bytes);
 }
+
+#[test]
+fn engines_and_sessions_may_move_to_other_threads() {
+    fn moves<T: Send>() {}
+    moves::<Engine>();
+    moves::<tcrt::Session>();
+    moves::<Arc<Model>>();
+}

@@ -47,9 +47,11 @@ pub fn read(program: &Program) -> Result<Vec<Op>> {
 
 /// What the kernel of this name takes.
 pub fn find(name: &str) -> Result<&'static Signature> {
-    signature::find(name).ok_or_else(|| {
-        Error::new(ErrorKind::Unsupported, format!("this runtime has no kernel '{}'", name.escape_debug()))
-    })
+    signature::find(name).ok_or_else(|| unknown(name))
+}
+
+fn unknown(kernel: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("this runtime has no kernel '{}'", kernel.escape_debug()))
 }
 
 /// One instruction, whose arguments are asked for by the names the signature gives them.
@@ -62,24 +64,31 @@ struct Reader<'a> {
 /// A buffer and its index.
 type Placed<'a> = (usize, &'a Buffer);
 
+/// How the instructions of a kernel are read; none for a kernel that this executor does not know.
+fn reader(kernel: &str) -> Option<fn(&Reader) -> Result<Op>> {
+    Some(match kernel {
+        "embed" => |reader| reader.embed(),
+        "rope_table" => |reader| reader.rope_table(),
+        "rms_norm" | "rms_norm_q8" => |reader| reader.norm(),
+        "quantize_q8" => |reader| reader.quantize(),
+        "linear" | "linear_q8" => |reader| reader.linear(),
+        "swiglu" | "swiglu_q8" => |reader| reader.swiglu(),
+        "rope_kv" => |reader| reader.rope_kv(),
+        "attention" => |reader| reader.attention(),
+        "gather_rows" => |reader| reader.gather(),
+        "concat_cols" => |reader| reader.concat(),
+        "add" | "mul" => |reader| reader.elementwise(true),
+        "silu" | "scale" => |reader| reader.elementwise(false),
+        _ => return None,
+    })
+}
+
 impl<'a> Reader<'a> {
     fn op(&self) -> Result<Op> {
+        let name = self.signature.name;
+        let read = reader(name).ok_or_else(|| unknown(name))?;
         self.check_counts()?;
-        match self.signature.name {
-            "embed" => self.embed(),
-            "rope_table" => self.rope_table(),
-            "rms_norm" | "rms_norm_q8" => self.norm(),
-            "quantize_q8" => self.quantize(),
-            "linear" | "linear_q8" => self.linear(),
-            "swiglu" | "swiglu_q8" => self.swiglu(),
-            "rope_kv" => self.rope_kv(),
-            "attention" => self.attention(),
-            "gather_rows" => self.gather(),
-            "concat_cols" => self.concat(),
-            "add" | "mul" => self.elementwise(true),
-            "silu" | "scale" => self.elementwise(false),
-            other => Err(Error::new(ErrorKind::Unsupported, format!("this executor has no kernel '{other}'"))),
-        }
+        read(self)
     }
 
     fn embed(&self) -> Result<Op> {
@@ -339,5 +348,15 @@ fn what(takes: Takes) -> &'static str {
         Takes::Q8 => "a buffer of q8 rows",
         Takes::Matrix => "a matrix",
         Takes::Vector => "a vector",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_kernel_is_known_here() {
+        for signature in tc_kernels::signature::SIGNATURES {
+            assert!(super::reader(signature.name).is_some(), "{}", signature.name);
+        }
     }
 }
