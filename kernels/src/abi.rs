@@ -170,7 +170,8 @@ pub struct SwigluArgs {
 }
 
 /// Per token: norms (where `q_norm`, `k_norm` are given) and rotates q and k of a merged `[q | k | v]` row, writes q to
-/// `q_out`, and k and v to the cache's layer. Rotation is by halves: `(x_i, x_{i+half})`. Task: one token.
+/// `q_out`, and k and v to the cache's layer. Rotation is by halves: `(x_i, x_{i+half})`. Task: one (token, KV head) pair with
+/// the query heads that share the KV head, token-major, just as `attention` divides its work.
 ///
 /// In a KV block, layer `l` begins at `l * 2 * kv_heads * KV_BLOCK * head_dim` elements: first K as
 /// `[kv_heads][KV_BLOCK][head_dim]`, then V the same.
@@ -248,4 +249,23 @@ pub struct ElementwiseArgs {
     pub dim: u32,
     pub scale: f32,
     pub over: u32,
+}
+
+/// Bytes of a kernel's arguments. Native artifacts hold these structs as they were when they were made, so a struct that
+/// changes is a new kernel with a new name, and the loader compares sizes.
+pub fn args_size(kernel: &str) -> Option<usize> {
+    Some(match kernel {
+        "embed" => size_of::<EmbedArgs>(),
+        "rope_table" => size_of::<RopeTableArgs>(),
+        "rms_norm" | "rms_norm_q8" => size_of::<NormArgs>(),
+        "quantize_q8" => size_of::<QuantizeArgs>(),
+        "linear" | "linear_q8" => size_of::<LinearArgs>(),
+        "swiglu" | "swiglu_q8" => size_of::<SwigluArgs>(),
+        "rope_kv" => size_of::<RopeKvArgs>(),
+        "attention" => size_of::<AttentionArgs>(),
+        "gather_rows" => size_of::<GatherArgs>(),
+        "concat_cols" => size_of::<ConcatArgs>(),
+        "add" | "mul" | "silu" | "scale" => size_of::<ElementwiseArgs>(),
+        _ => return None,
+    })
 }

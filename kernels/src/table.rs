@@ -163,7 +163,7 @@ pub const KERNELS: &[Kernel] = &[
     Kernel { name: "linear_q8", tasks: tasks::linear, variants: tiers!(drive::linear_q8) },
     Kernel { name: "swiglu", tasks: tasks::tokens, variants: tiers!(drive::swiglu) },
     Kernel { name: "swiglu_q8", tasks: tasks::tokens, variants: tiers!(drive::swiglu_q8) },
-    Kernel { name: "rope_kv", tasks: tasks::tokens, variants: tiers!(drive::rope_kv) },
+    Kernel { name: "rope_kv", tasks: tasks::rope_kv, variants: tiers!(drive::rope_kv) },
     Kernel { name: "attention", tasks: tasks::attention, variants: tiers!(drive::attention) },
     Kernel { name: "gather_rows", tasks: tasks::rows, variants: plain!(drive::gather_rows) },
     Kernel { name: "concat_cols", tasks: tasks::tokens, variants: plain!(drive::concat_cols) },
@@ -195,6 +195,7 @@ mod tests {
     #[test]
     fn the_table_has_every_signature_in_order() {
         assert!(KERNELS.iter().map(|k| k.name).eq(SIGNATURES.iter().map(|s| s.name)));
+        assert!(KERNELS.iter().all(|k| crate::abi::args_size(k.name).is_some()));
     }
 
     #[test]

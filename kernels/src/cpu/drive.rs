@@ -92,6 +92,13 @@ pub mod tasks {
     }
 
     /// One for each token and KV head.
+    pub unsafe extern "C" fn rope_kv(args: *const c_void, call: *const Call) -> u32 {
+        // SAFETY: the ABI.
+        let (args, call) = unsafe { read::<RopeKvArgs>(args, call) };
+        call.n * args.kv_heads
+    }
+
+    /// One for each token and KV head.
     pub unsafe extern "C" fn attention(args: *const c_void, call: *const Call) -> u32 {
         // SAFETY: the ABI.
         let (args, call) = unsafe { read::<AttentionArgs>(args, call) };
@@ -233,9 +240,9 @@ pub unsafe extern "C" fn swiglu_q8<I: Isa>(args: *const c_void, call: *const Cal
 pub unsafe extern "C" fn rope_kv<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
     // SAFETY: the ABI.
     let (isa, (args, call)) = unsafe { (I::assume(), read::<RopeKvArgs>(args, call)) };
-    for t in begin..end {
+    for task in begin..end {
         // SAFETY: the ABI.
-        isa.rope_kv(unsafe { RopeKv::new(args, call, t as usize) });
+        isa.rope_kv(unsafe { RopeKv::new(args, call, task as usize) });
     }
 }
 

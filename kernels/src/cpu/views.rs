@@ -254,12 +254,12 @@ impl<'a> Heads<'a> {
     }
 }
 
-/// One task of `rope_kv`.
+/// One task of `rope_kv`: a KV head of one token, and the query heads that share it.
 pub struct RopeKv<'a> {
     pub head_dim: usize,
-    /// `[heads][head_dim]`
+    /// `[heads that share the KV head][head_dim]`
     pub q: &'a [f32],
-    /// `[kv_heads][head_dim]`
+    /// `[head_dim]`
     pub k: &'a [f32],
     pub v: &'a [f32],
     pub cos: &'a [f32],
@@ -267,54 +267,50 @@ pub struct RopeKv<'a> {
     pub q_norm: Option<&'a [f32]>,
     pub k_norm: Option<&'a [f32]>,
     pub eps: f32,
-    /// `[heads][head_dim]`
+    /// Of `q`'s shape.
     pub q_out: &'a mut [f32],
-    call: &'a Call,
-    token: usize,
-    layer: usize,
+    cache: Cached<'a>,
+    position: usize,
 }
 
 impl<'a> RopeKv<'a> {
     /// # Safety
-    /// `args` and `call` are as the ABI says for `'a`; `token` is one of the call's and nobody else's.
-    pub unsafe fn new(args: &RopeKvArgs, call: &'a Call, token: usize) -> RopeKv<'a> {
-        let head_dim = args.head_dim as usize;
-        let (q_width, kv_width) = (args.heads as usize * head_dim, args.kv_heads as usize * head_dim);
+    /// `args` and `call` are as the ABI says for `'a`; `task` is one of the instruction's and nobody else's.
+    pub unsafe fn new(args: &RopeKvArgs, call: &'a Call, task: usize) -> RopeKv<'a> {
+        let (heads, kv_heads, head_dim) = (args.heads as usize, args.kv_heads as usize, args.head_dim as usize);
+        let (token, head) = (task / kv_heads, task % kv_heads);
+        let width = heads / kv_heads * head_dim;
         // SAFETY: each row holds the widths that the ABI says.
         unsafe {
             let qkv = args.qkv.add(token * args.qkv_stride as usize);
+            let k = qkv.add((heads + head) * head_dim);
             let table = args.table.add(token * args.table_stride as usize);
+            let q_out = args.q_out.add(token * args.q_stride as usize + head * width);
             let norm = |w: *const f32| (!w.is_null()).then(|| core::slice::from_raw_parts(w, head_dim));
             RopeKv {
                 head_dim,
-                q: core::slice::from_raw_parts(qkv, q_width),
-                k: core::slice::from_raw_parts(qkv.add(q_width), kv_width),
-                v: core::slice::from_raw_parts(qkv.add(q_width + kv_width), kv_width),
+                q: core::slice::from_raw_parts(qkv.add(head * width), width),
+                k: core::slice::from_raw_parts(k, head_dim),
+                v: core::slice::from_raw_parts(k.add(kv_heads * head_dim), head_dim),
                 cos: core::slice::from_raw_parts(table, head_dim / 2),
                 sin: core::slice::from_raw_parts(table.add(head_dim / 2), head_dim / 2),
                 q_norm: norm(args.q_norm),
                 k_norm: norm(args.k_norm),
                 eps: args.eps,
-                q_out: core::slice::from_raw_parts_mut(args.q_out.add(token * args.q_stride as usize), q_width),
-                call,
-                token,
-                layer: args.layer as usize,
+                q_out: core::slice::from_raw_parts_mut(q_out, width),
+                cache: Cached::new(call, token, kv_heads, head, head_dim, args.layer as usize),
+                position: *call.positions.add(token) as usize,
             }
         }
     }
 
     pub fn f16_cache(&self) -> bool {
-        self.call.kv_dtype == 1
+        self.cache.f16
     }
 
-    /// The cache's key and value rows of this token for one KV head.
-    pub fn cache_rows<E: Element>(&mut self, head: usize) -> (&mut [E], &mut [E]) {
-        let kv_heads = self.k.len() / self.head_dim;
-        assert!(head < kv_heads);
-        // SAFETY: a token's position is its own in this call, and only its task writes there.
-        unsafe {
-            let cache = Cached::new(self.call, self.token, kv_heads, head, self.head_dim, self.layer);
-            cache.row_mut(*self.call.positions.add(self.token) as usize)
-        }
+    /// The cache's key and value row of this token and head.
+    pub fn cache_rows<E: Element>(&mut self) -> (&mut [E], &mut [E]) {
+        // SAFETY: a token's position is its own in this call, and only this task writes this head there.
+        unsafe { self.cache.row_mut(self.position) }
     }
 }

@@ -36,12 +36,10 @@ fn rope_kv_as<E: Element>(mut token: RopeKv) {
         rotate(x, token.q_norm, token.eps, cos, sin, |i, value| y[i] = value);
     }
     let (k, v, k_norm, eps) = (token.k, token.v, token.k_norm, token.eps);
-    for (head, (k, v)) in k.chunks(head_dim).zip(v.chunks(head_dim)).enumerate() {
-        let (k_out, v_out) = token.cache_rows::<E>(head);
-        rotate(k, k_norm, eps, cos, sin, |i, value| k_out[i] = E::from_f32(value));
-        for (out, value) in v_out.iter_mut().zip(v) {
-            *out = E::from_f32(*value);
-        }
+    let (k_out, v_out) = token.cache_rows::<E>();
+    rotate(k, k_norm, eps, cos, sin, |i, value| k_out[i] = E::from_f32(value));
+    for (out, value) in v_out.iter_mut().zip(v) {
+        *out = E::from_f32(*value);
     }
 }
 

@@ -23,13 +23,11 @@ fn rope_kv_as<E: Cell>(mut token: RopeKv) {
         rotate::<f32>(x, token.q_norm, token.eps, &angles, y);
     }
     let (k, v, k_norm, eps) = (token.k, token.v, token.k_norm, token.eps);
-    for (head, (k, v)) in k.chunks_exact(head_dim).zip(v.chunks_exact(head_dim)).enumerate() {
-        let (k_out, v_out) = token.cache_rows::<E>(head);
-        rotate(k, k_norm, eps, &angles, k_out);
-        for (v, out) in v.as_chunks().0.iter().zip(v_out.as_chunks_mut().0) {
-            // SAFETY: this function has the features.
-            unsafe { E::store8(out, load(v)) }
-        }
+    let (k_out, v_out) = token.cache_rows::<E>();
+    rotate(k, k_norm, eps, &angles, k_out);
+    for (v, out) in v.as_chunks().0.iter().zip(v_out.as_chunks_mut().0) {
+        // SAFETY: this function has the features.
+        unsafe { E::store8(out, load(v)) }
     }
 }
 
