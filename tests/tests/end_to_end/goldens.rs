@@ -1,16 +1,16 @@
 //! Every architecture computes what `transformers` computes: prefill, decoding token by token, and ragged batches.
 
-mod common;
-
 use std::error::Error;
 
-use common::{Cut, difference, export, open, plain_graph, run};
 use tc_ir::interp::{Batch, Interpreter};
 use tc_kernels::table::Tier;
 use tc_tests::golden::{self, Golden};
 use tcc_core::emit::{Constant, Constants};
 use tcc_core::recipe::{Recipe, assign};
 use tcrt::{EngineOptions, KvType};
+
+use crate::artifact::{export, open, plain_graph};
+use crate::calls::{Cut, difference, run};
 
 /// For f32 everywhere.
 const TOLERANCE: f32 = 2e-4;

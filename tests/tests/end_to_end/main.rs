@@ -1,0 +1,6 @@
+//! From a checkpoint to logits and text, through every part.
+
+mod artifact;
+mod calls;
+mod goldens;
+mod smollm2;
