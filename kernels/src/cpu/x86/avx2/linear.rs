@@ -1,8 +1,7 @@
 //! Packed weights of any kind times f32 activations.
 //!
-//! Weights of 32 inputs are decoded to f32 once for all tokens of a tile, then multiplied with up to six tokens at a
-//! time. Four chains of sums, one for every fourth group of 32 inputs, hide the latency of FMA when there is one token;
-//! more tokens use the same chains one after another, so a token's result does not depend on its company.
+//! Even and odd inputs are summed apart: two chains × 16 rows hide enough of FMA's latency to keep up with memory when
+//! there is one token, and all of it (8 sums) when there are two. A token's result does not depend on its company.
 
 use core::arch::x86_64::*;
 
@@ -11,135 +10,128 @@ use crate::cpu::views::{Epilogue, Rows};
 use crate::layout::Kind;
 use crate::pack::Block;
 
-use super::decode::decode;
-use super::lanes::{load, store};
+use super::lanes::{load_halves, store};
+use super::linear_quantized;
 
-const CHAINS: usize = 4;
-/// Tokens that share one decoding of the weights; their sums (6 KiB) and the weights (8 KiB) stay in L1.
-const TILE: usize = 24;
+const F32: u32 = Kind::F32 as u32;
+const F16: u32 = Kind::F16 as u32;
+const BF16: u32 = Kind::Bf16 as u32;
 
-/// 16 rows × 32 inputs, `[input][row]`.
-pub type Group = [[f32; BLOCK_ROWS]; ACT_GROUP];
-type Sums = [__m256; 2];
+/// Sums of 16 rows over even and over odd inputs.
+pub type Sums = [[__m256; 2]; 2];
+type Inputs<'a> = &'a [f32; ACT_GROUP];
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub fn linear(w: Block, x: Rows, y: Epilogue) {
-    for first in (0..x.count()).step_by(TILE) {
-        tile(&w, x, &y, first, TILE.min(x.count() - first));
+    match w.kind {
+        Kind::F32 => all_tokens::<F32>(&w, x, &y),
+        Kind::F16 => all_tokens::<F16>(&w, x, &y),
+        Kind::Bf16 => all_tokens::<BF16>(&w, x, &y),
+        Kind::I8 | Kind::I4 | Kind::I4Min => linear_quantized::linear(w, x, y),
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn tile(w: &Block, x: Rows, y: &Epilogue, first: usize, count: usize) {
-    let groups = w.cols.div_ceil(ACT_GROUP);
-    let mut sums = [[[_mm256_setzero_ps(); 2]; CHAINS]; TILE];
-    let mut scratch: [Group; CHAINS] = [[[0.0; BLOCK_ROWS]; ACT_GROUP]; CHAINS];
-    for begin in (0..groups).step_by(CHAINS) {
-        let here = CHAINS.min(groups - begin);
-        let weights = weights_f32(w, begin, here, &mut scratch);
-        let inputs = Inputs { x, first: begin * ACT_GROUP };
-        for (t, sums) in (0..count).step_by(6).zip(sums.chunks_mut(6)) {
-            match count - t {
-                1 => one_token(weights, inputs, first + t, sums),
-                2 => some_tokens::<2>(weights, inputs, first + t, sums),
-                3 => some_tokens::<3>(weights, inputs, first + t, sums),
-                4 => some_tokens::<4>(weights, inputs, first + t, sums),
-                5 => some_tokens::<5>(weights, inputs, first + t, sums),
-                _ => some_tokens::<6>(weights, inputs, first + t, sums),
-            }
-        }
-    }
-    for (t, sums) in sums[..count].iter().enumerate() {
-        let mut out = [0.0; BLOCK_ROWS];
-        for (h, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
-            store(out, _mm256_add_ps(_mm256_add_ps(sums[0][h], sums[1][h]), _mm256_add_ps(sums[2][h], sums[3][h])));
-        }
-        y.store(first + t, &out);
+fn all_tokens<const KIND: u32>(w: &Block, x: Rows, y: &Epilogue) {
+    let mut t = 0;
+    while t < x.count() {
+        t += match x.count() - t {
+            1 => some_tokens::<KIND, 1>(w, x, y, t),
+            _ => some_tokens::<KIND, 2>(w, x, y, t),
+        };
     }
 }
 
-/// Groups `begin..begin + count` of the block as f32: in place where they are, else decoded into `scratch`.
+/// Bytes of 16 rows × 32 inputs.
+const fn group_bytes<const KIND: u32>() -> usize {
+    BLOCK_ROWS * ACT_GROUP * if KIND == F32 { 4 } else { 2 }
+}
+
+/// Tokens `t..t + T`; returns `T`.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn some_tokens<const KIND: u32, const T: usize>(w: &Block, x: Rows, y: &Epilogue, t: usize) -> usize {
+    let mut sums = [[[_mm256_setzero_ps(); 2]; 2]; T];
+    for (g, w) in w.bytes.chunks_exact(group_bytes::<KIND>()).enumerate() {
+        let mut pads = [[0.0; ACT_GROUP]; T];
+        accumulate::<KIND, T>(w, inputs(x, t, g, &mut pads), &mut sums);
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        finish(sums, y, t + i);
+    }
+    T
+}
+
+/// Group `g` of tokens `t..t + T`, padded with zeros beyond the last input.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn weights_f32<'a>(w: &Block<'a>, begin: usize, count: usize, scratch: &'a mut [Group; CHAINS]) -> &'a [Group] {
-    if w.kind == Kind::F32 {
-        let bytes = &w.bytes[begin * size_of::<Group>()..][..count * size_of::<Group>()];
-        assert!(bytes.as_ptr().cast::<Group>().is_aligned());
-        // SAFETY: aligned, as long, and every bit pattern is an f32.
-        return unsafe { core::slice::from_raw_parts(bytes.as_ptr().cast(), count) };
-    }
-    for (s, out) in scratch[..count].iter_mut().enumerate() {
-        decode(w, begin + s, out);
-    }
-    &scratch[..count]
-}
-
-/// The tokens' inputs from `first` on.
-#[derive(Clone, Copy)]
-struct Inputs<'a> {
+pub fn inputs<'a, const T: usize>(
     x: Rows<'a>,
-    first: usize,
-}
-
-impl<'a> Inputs<'a> {
-    fn of(self, t: usize) -> &'a [f32] {
-        &self.x.row(t)[self.first..]
+    t: usize,
+    g: usize,
+    pads: &'a mut [[f32; ACT_GROUP]; T],
+) -> [Inputs<'a>; T] {
+    let mut inputs: [Inputs; T] = [&[0.0; ACT_GROUP]; T];
+    for (i, pad) in pads.iter_mut().enumerate() {
+        inputs[i] = padded(&x.row(t + i)[g * ACT_GROUP..], pad);
     }
+    inputs
 }
 
-/// All chains at once.
+/// The first 32 values, or as many as there are followed by `pad`'s.
 #[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn one_token(w: &[Group], x: Inputs, t: usize, sums: &mut [[Sums; CHAINS]]) {
-    let ([w0, w1, w2, w3], [x0, x1, x2, x3, ..]) = (w, x.of(t).as_chunks::<ACT_GROUP>().0) else {
-        return some_tokens::<1>(w, x, t, sums);
-    };
-    let (w, x) = ([w0, w1, w2, w3], [x0, x1, x2, x3]);
-    let mut local = sums[0];
-    for i in 0..ACT_GROUP {
-        for c in 0..CHAINS {
-            add(&mut local[c], &w[c][i], x[c][i]);
+pub fn padded<'a>(x: &'a [f32], pad: &'a mut [f32; ACT_GROUP]) -> Inputs<'a> {
+    match x.first_chunk() {
+        Some(full) => full,
+        None => {
+            pad[..x.len()].copy_from_slice(x);
+            pad
         }
     }
-    sums[0] = local;
 }
 
-/// Tokens `t..t + T`, one chain after another.
+/// Adds 32 inputs' products.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn some_tokens<const T: usize>(w: &[Group], x: Inputs, t: usize, sums: &mut [[Sums; CHAINS]]) {
-    for (c, w) in w.iter().enumerate() {
-        let mut pad = [[0.0; ACT_GROUP]; T];
-        let mut inputs: [&[f32; ACT_GROUP]; T] = [&[0.0; ACT_GROUP]; T];
-        let mut local = [[_mm256_setzero_ps(); 2]; T];
-        for (i, pad) in pad.iter_mut().enumerate() {
-            let rest = &x.of(t + i)[c * ACT_GROUP..];
-            inputs[i] = match rest.first_chunk() {
-                Some(full) => full,
-                None => {
-                    pad[..rest.len()].copy_from_slice(rest);
-                    pad
-                }
-            };
-            local[i] = sums[i][c];
-        }
-        for (i, w) in w.iter().enumerate() {
+pub fn accumulate<const KIND: u32, const T: usize>(w: &[u8], x: [Inputs; T], sums: &mut [Sums; T]) {
+    assert!(w.len() == group_bytes::<KIND>());
+    let mut local = *sums;
+    for pair in 0..ACT_GROUP / 2 {
+        // A constant index into `local` after unrolling keeps it in registers.
+        for c in 0..2 {
+            let i = 2 * pair + c;
+            let w = [vector::<KIND>(w, 2 * i), vector::<KIND>(w, 2 * i + 1)];
             for t in 0..T {
-                add(&mut local[t], w, inputs[t][i]);
+                let x = _mm256_set1_ps(x[t][i]);
+                local[t][c][0] = _mm256_fmadd_ps(w[0], x, local[t][c][0]);
+                local[t][c][1] = _mm256_fmadd_ps(w[1], x, local[t][c][1]);
             }
         }
-        for (sums, local) in sums.iter_mut().zip(local) {
-            sums[c] = local;
-        }
+    }
+    *sums = local;
+}
+
+/// The `index`th eight weights.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn vector<const KIND: u32>(w: &[u8], index: usize) -> __m256 {
+    if KIND == F32 {
+        return _mm256_castsi256_ps(super::lanes::load_bytes(&w.as_chunks().0[index]));
+    }
+    let halves = load_halves(&w.as_chunks().0[index]);
+    if KIND == F16 {
+        _mm256_cvtph_ps(halves)
+    } else {
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
     }
 }
 
-/// `sums += w * x`
+/// Joins the sums of token `t`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add(sums: &mut Sums, w: &[f32; BLOCK_ROWS], x: f32) {
-    let x = _mm256_set1_ps(x);
-    for (sum, w) in sums.iter_mut().zip(w.as_chunks().0) {
-        *sum = _mm256_fmadd_ps(load(w), x, *sum);
+pub fn finish(sums: &Sums, y: &Epilogue, t: usize) {
+    let mut out = [0.0; BLOCK_ROWS];
+    for (h, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
+        store(out, _mm256_add_ps(sums[0][h], sums[1][h]));
     }
+    y.store(t, &out);
 }

@@ -5,10 +5,11 @@
 
 mod activation;
 mod attention;
-mod decode;
+
 mod lanes;
 mod linear;
 mod linear_q8;
+mod linear_quantized;
 mod norm;
 mod rope;
 
