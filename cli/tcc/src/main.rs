@@ -1,1 +1,26 @@
-fn main() {}
+//! `tcc`: compiles checkpoints from a shell. Arguments and printing; the work is `tcc-core`'s.
+
+mod args;
+mod export;
+mod inspect;
+mod interrupt;
+mod output;
+mod progress;
+mod synth;
+mod tokenizer;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Export(args) => export::export(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Tokenizer(args) => tokenizer::tokenizer(&args),
+        Command::Synth(args) => synth::synth(&args),
+    };
+    tcrt_cli::output::exit_code("tcc", outcome)
+}

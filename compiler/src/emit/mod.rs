@@ -6,10 +6,8 @@ pub mod pte;
 
 pub use constants::{Constant, Constants};
 
-use std::io;
-use std::path::Path;
-
 use crate::checkpoint::CheckpointError;
+use crate::files::WriteError;
 use crate::program::Program;
 
 /// Everything that goes into a file.
@@ -29,8 +27,8 @@ pub struct Artifact<'a> {
 
 #[derive(Debug, thiserror::Error)]
 pub enum EmitError {
-    #[error("{path}: {}", reason(source))]
-    Io { path: String, source: io::Error },
+    #[error(transparent)]
+    Write(#[from] WriteError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error("weight {0}: {1}")]
@@ -39,19 +37,4 @@ pub enum EmitError {
     Rejected(tcrt::Error),
     #[error("cancelled")]
     Cancelled,
-}
-
-impl EmitError {
-    fn io(path: &Path) -> impl Fn(io::Error) -> EmitError {
-        let path = path.display().to_string();
-        move |source| EmitError::Io { path: path.clone(), source }
-    }
-}
-
-fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::StorageFull => "the disk is full".to_string(),
-        io::ErrorKind::QuotaExceeded => "the disk quota is used up".to_string(),
-        _ => error.to_string(),
-    }
 }

@@ -30,22 +30,13 @@ impl Assignment {
     }
 }
 
-/// Layers that lowering merges into one matrix have one format; see [`join`].
-const MERGED: [&[&str]; 2] = [&["q", "k", "v"], &["gate", "up"]];
-const SINGLE: [&str; 2] = ["o", "down"];
+const LINEARS: [&str; 7] = ["q", "k", "v", "o", "gate", "up", "down"];
 
 pub fn assign(recipe: &Recipe, config: &ModelConfig, tensors: &BTreeMap<String, Tensor>) -> Assignment {
     let mut types = BTreeMap::new();
-    let linear = |name: &str| tensors.get(name).map(|tensor| choose(recipe.linear, recipe, tensor));
-    for layer in 0..config.layers {
-        for names in MERGED {
-            let names: Vec<_> = names.iter().map(|name| format!("layers.{layer}.{name}")).collect();
-            if let Some(joined) = names.iter().filter_map(|name| linear(name)).reduce(join) {
-                types.extend(names.into_iter().map(|name| (name, joined)));
-            }
-        }
-        for name in SINGLE.map(|name| format!("layers.{layer}.{name}")) {
-            types.extend(linear(&name).map(|weight| (name, weight)));
+    for name in (0..config.layers).flat_map(|layer| LINEARS.map(|linear| format!("layers.{layer}.{linear}"))) {
+        if let Some(tensor) = tensors.get(&name) {
+            types.insert(name, choose(recipe.linear, recipe, tensor));
         }
     }
     let shared_head = assign_ends(recipe, config, tensors, &mut types);
@@ -100,16 +91,5 @@ fn kept(tensor: &Tensor) -> WeightType {
         (None, "f16") => quantized(Kind::F16, 0),
         (None, "bf16") => quantized(Kind::Bf16, 0),
         (None, _) => quantized(Kind::I8, ACT_GROUP as u32),
-    }
-}
-
-/// The format that holds two formats' numbers with no more error than either has.
-fn join(a: WeightType, b: WeightType) -> WeightType {
-    match (a.kind.is_quantized(), b.kind.is_quantized()) {
-        _ if a == b => a,
-        (true, true) => WeightType { kind: Kind::I8, group: ACT_GROUP as u32 },
-        (false, true) => a,
-        (true, false) => b,
-        (false, false) => WeightType { kind: Kind::F32, group: 0 },
     }
 }

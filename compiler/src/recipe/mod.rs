@@ -16,7 +16,7 @@ mod tests;
 pub use assign::{Assignment, WeightType, assign};
 pub use parse::RecipeError;
 
-use tc_kernels::layout::Kind;
+pub use tc_kernels::layout::Kind;
 
 /// Inputs that share a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -98,7 +98,7 @@ fn a_tied_head_is_the_embedding_unless_their_formats_differ() {
 }
 
 #[test]
-fn what_a_checkpoint_has_is_kept_and_merged_layers_agree() {
+fn what_a_checkpoint_has_is_kept() {
     let config = ModelConfig { dim: 256, head_dim: 64, ..tiny_config() };
     let mut tensors = tiny_tensors(&config);
     let mut put = |name: &str, rows: usize, encoding: Encoding| {
@@ -109,16 +109,14 @@ fn what_a_checkpoint_has_is_kept_and_merged_layers_agree() {
     put("layers.0.k", 128, Encoding::Q4K);
     put("layers.0.v", 128, Encoding::Q6K);
     put("layers.0.o", 256, Encoding::Q4_0);
-    put("layers.1.q", 256, Encoding::Q4K);
-    put("layers.1.k", 128, Encoding::Q4K);
-    put("layers.1.v", 128, Encoding::Q4K);
+    put("layers.1.v", 128, Encoding::Q8_0);
     put("layers.1.o", 256, Encoding::Bf16);
     let kept = assign(&Recipe::default(), &config, &tensors);
-    // Q6_K has groups of 16, which no packed kind has; q and k are stored together with it.
-    assert_eq!(kept.get("layers.0.q"), weight(Kind::I8, 32));
+    assert_eq!(kept.get("layers.0.q"), weight(Kind::I4Min, 32));
+    // Q6_K has groups of 16, which no packed kind has.
     assert_eq!(kept.get("layers.0.v"), weight(Kind::I8, 32));
     assert_eq!(kept.get("layers.0.o"), weight(Kind::I4, 32));
-    assert_eq!(kept.get("layers.1.v"), weight(Kind::I4Min, 32));
+    assert_eq!(kept.get("layers.1.v"), weight(Kind::I8, 32));
     assert_eq!(kept.get("layers.1.o"), weight(Kind::Bf16, 0));
     let f16 = assign(&Recipe::default().with_dtype(Kind::F16).unwrap(), &config, &tensors);
     assert_eq!(f16.get("layers.0.q"), weight(Kind::F16, 0));

@@ -19,6 +19,9 @@ use tcrt::tokenizer::{Definition, Kind, Tokenizer};
 
 use crate::checkpoint::GgufVocab;
 
+/// What a checkpoint's folder may call its tokenizer, best first.
+const NAMES: [&str; 4] = ["tokenizer.json", "tekken.json", "tokenizer.model", "tokenizer.bin"];
+
 /// The bytes of a `tokenizer.bin`, which the runtime has read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenizerFile {
@@ -29,6 +32,8 @@ pub struct TokenizerFile {
 pub enum TokenizerError {
     #[error("{}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
+    #[error("{}: no tokenizer here: none of {}", dir.display(), NAMES.join(", "))]
+    Absent { dir: PathBuf },
     #[error("{0}")]
     Invalid(String),
     #[error("{0} is not supported")]
@@ -64,9 +69,8 @@ pub fn import_file(path: &Path) -> Result<TokenizerFile> {
 
 /// Imports the tokenizer of a checkpoint's folder, with what the files beside it say.
 pub fn import_dir(dir: &Path) -> Result<TokenizerFile> {
-    const NAMES: [&str; 4] = ["tokenizer.json", "tekken.json", "tokenizer.model", "tokenizer.bin"];
     let Some(path) = NAMES.map(|name| dir.join(name)).into_iter().find(|path| path.is_file()) else {
-        return invalid(format!("{}: no tokenizer here: none of {}", dir.display(), NAMES.join(", ")));
+        return Err(TokenizerError::Absent { dir: dir.to_path_buf() });
     };
     import_with(&path, hf::Companions::read(dir)?)
 }

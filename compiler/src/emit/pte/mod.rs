@@ -7,7 +7,6 @@ mod layout;
 mod tests;
 mod weights;
 
-use std::fs::Permissions;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -17,6 +16,7 @@ use tcrt::sys::Mapping;
 pub use weights::Progress;
 
 use super::{Artifact, EmitError};
+use crate::files::{WriteError, temporary_beside};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Written {
@@ -27,7 +27,7 @@ pub struct Written {
 /// Writes to a temporary file beside `path`, which the reader that will load it checks before it gets its name. On any error,
 /// nothing is left behind.
 pub fn write(path: &Path, artifact: &Artifact, progress: Progress) -> Result<Written, EmitError> {
-    let failed = EmitError::io(path);
+    let failed = WriteError::at(path);
     let layout = layout::layout(artifact)?;
     let mut file = temporary_beside(path).map_err(&failed)?;
     write_small_parts(file.as_file_mut(), artifact, &layout).map_err(&failed)?;
@@ -37,30 +37,6 @@ pub fn write(path: &Path, artifact: &Artifact, progress: Progress) -> Result<Wri
     verify(file.path())?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(Written { file_bytes: layout.file_size, weight_bytes })
-}
-
-/// In the same directory, so that renaming moves no bytes.
-fn temporary_beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(path.file_name().unwrap_or_default());
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(".part");
-    if let Some(permissions) = usual_permissions() {
-        builder.permissions(permissions);
-    }
-    builder.tempfile_in(directory)
-}
-
-/// What any new file gets (the umask applies), not the private mode of temporary files.
-#[cfg(unix)]
-fn usual_permissions() -> Option<Permissions> {
-    Some(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-}
-
-#[cfg(not(unix))]
-fn usual_permissions() -> Option<Permissions> {
-    None
 }
 
 fn write_small_parts(file: &mut std::fs::File, artifact: &Artifact, layout: &layout::Layout) -> std::io::Result<()> {

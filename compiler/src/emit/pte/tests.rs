@@ -122,10 +122,3 @@ fn a_failed_or_cancelled_export_leaves_nothing() {
     let message = write(&nowhere, &artifact(&program, &constants), &go_on).unwrap_err().to_string();
     assert!(message.contains("tiny.pte") && !message.contains('\n'), "{message}");
 }
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_full_disk_is_one_line() {
-    let error = EmitError::io(Path::new("model.pte"))(std::io::Error::from(std::io::ErrorKind::StorageFull));
-    assert_eq!(error.to_string(), "model.pte: the disk is full");
-}

@@ -16,6 +16,7 @@ use super::super::constants::Numbers;
 use super::super::pack::pack_blocks;
 use super::super::{Artifact, EmitError};
 use crate::checkpoint::Tensor;
+use crate::files::WriteError;
 use crate::program::Storage;
 use crate::recipe::WeightType;
 
@@ -45,11 +46,11 @@ pub fn write(
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
     let failure: Mutex<Option<EmitError>> = Mutex::new(None);
     let work = || -> Result<(), EmitError> {
-        let mut file = temporary.reopen().map_err(EmitError::io(path))?;
+        let mut file = temporary.reopen().map_err(WriteError::at(path))?;
         let mut bytes = Vec::new();
         while let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) {
             chunk.pack(&mut bytes)?;
-            write_at(&mut file, chunk.offset(), &bytes).map_err(EmitError::io(path))?;
+            write_at(&mut file, chunk.offset(), &bytes).map_err(WriteError::at(path))?;
             let done = done.fetch_add(chunk.bytes(), Ordering::Relaxed) + chunk.bytes();
             if progress(done, total).is_break() {
                 return Err(EmitError::Cancelled);

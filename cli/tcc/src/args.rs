@@ -1,0 +1,119 @@
+//! What the command line may say.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tcc_core::recipe::{Kind, Recipe, RecipeError};
+use tcc_core::synth;
+
+/// Compiles Llama-family checkpoints ahead of time.
+#[derive(Debug, Parser)]
+#[command(name = "tcc", version, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compile a checkpoint to an artifact
+    Export(Export),
+    /// Show what is in a checkpoint or an artifact
+    Inspect(Inspect),
+    /// Convert a tokenizer to the runtime's tokenizer file
+    Tokenizer(Tokenizer),
+    /// Write a random checkpoint of a model's shape
+    Synth(Synth),
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    /// A name of the catalog, a directory or a file
+    pub model: String,
+    /// The artifact to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub format: Format,
+    /// A JSON file that gives the shape where the checkpoint has none
+    #[arg(long, value_name = "FILE")]
+    pub params_path: Option<PathBuf>,
+    /// The tokenizer to put inside, instead of the checkpoint's
+    #[arg(short = 'z', long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
+    /// The chat template, instead of the checkpoint's: a Jinja file, or the name of a built-in format
+    #[arg(long, value_name = "FILE|NAME")]
+    pub chat_template: Option<String>,
+    /// Positions a session may have, fewer than the model was made for
+    #[arg(long, value_name = "N")]
+    pub max_context: Option<usize>,
+    /// Print the graph after a pass ("frontend": before all of them)
+    #[arg(long, value_name = "PASS")]
+    pub print_ir_after: Option<String>,
+}
+
+/// How the weights are stored.
+#[derive(Debug, Args)]
+pub struct Format {
+    /// A quantization recipe: JSON, or a file with JSON, as in {"linear:int4": {"groupsize": 32}}
+    #[arg(long, value_name = "JSON|FILE")]
+    pub quantize: Option<String>,
+    /// The float format of matrices that are not quantized (default: the checkpoint's)
+    #[arg(long)]
+    pub dtype: Option<Dtype>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Dtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Format {
+    pub fn recipe(&self) -> Result<Recipe, RecipeError> {
+        let recipe = self.quantize.as_deref().map_or(Ok(Recipe::default()), Recipe::from_argument)?;
+        match self.dtype {
+            None => Ok(recipe),
+            Some(Dtype::F32) => recipe.with_dtype(Kind::F32),
+            Some(Dtype::F16) => recipe.with_dtype(Kind::F16),
+            Some(Dtype::Bf16) => recipe.with_dtype(Kind::Bf16),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// An artifact, a name of the catalog, or a checkpoint's directory or file
+    pub model: String,
+    /// Print the graph, after a pass if one is named (--ir=PASS; "frontend": before all of them)
+    #[arg(long, value_name = "PASS", num_args = 0..=1, require_equals = true)]
+    pub ir: Option<Option<String>>,
+    #[command(flatten)]
+    pub format: Format,
+    /// A JSON file that gives the shape where the checkpoint has none
+    #[arg(long, value_name = "FILE")]
+    pub params_path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Tokenizer {
+    /// tokenizer.json, tokenizer.model, tekken.json, tokenizer.bin, or a checkpoint that has one
+    pub file: PathBuf,
+    /// The tokenizer file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Synth {
+    /// The model whose shape it gets
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(synth::shape_names().collect::<Vec<_>>()))]
+    pub shape: String,
+    /// The directory to write
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// The format of all weights
+    #[arg(long, default_value = "bf16")]
+    pub dtype: Dtype,
+}

@@ -1,0 +1,54 @@
+//! `tcc export`.
+
+use std::time::Instant;
+
+use crate::args::Export;
+use tcc_core::export::{ExportOptions, Report};
+use tcc_core::{export, inspect};
+use tcrt_cli::output::{Result, show};
+
+use crate::output::{line, size, warn};
+use crate::{interrupt, progress};
+
+pub fn export(args: &Export) -> Result<()> {
+    let recipe = args.format.recipe().map_err(line)?;
+    let pass = args.print_ir_after.as_deref();
+    inspect::check_pass(pass).map_err(line)?;
+    let model = progress::resolve(&args.model)?;
+    interrupt::listen().map_err(line)?;
+    let begin = Instant::now();
+    let bar = progress::bar("exporting");
+    let options = ExportOptions {
+        recipe,
+        params_path: args.params_path.clone(),
+        tokenizer: args.tokenizer.clone(),
+        chat_template: args.chat_template.clone(),
+        max_positions: args.max_context,
+        after_pass: &mut |name, graph| {
+            if pass == Some(name) {
+                // A pipe that closed must not stop the export.
+                let _ = show(graph.to_string());
+            }
+        },
+        progress: &|done, total| {
+            progress::set(&bar, done, total);
+            interrupt::check()
+        },
+    };
+    let exported = export::export(&model, &args.output, options);
+    bar.finish_and_clear();
+    report(args, &exported.map_err(line)?, begin)
+}
+
+fn report(args: &Export, report: &Report, begin: Instant) -> Result<()> {
+    report.warnings.iter().for_each(warn);
+    show(format!(
+        "{}: {}, {} ({} of weights), {} instructions, in {:.1} s\n",
+        args.output.display(),
+        report.config.name,
+        size(report.written.file_bytes),
+        size(report.written.weight_bytes),
+        report.instructions,
+        begin.elapsed().as_secs_f64(),
+    ))
+}

@@ -1,0 +1,129 @@
+//! The whole way from a checkpoint to an artifact.
+
+mod compile;
+mod text;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use compile::{CompileError, Compiled, FRONTEND, compile};
+
+use tc_ir::Graph;
+use text::Text;
+pub use text::import_tokenizer;
+
+use crate::chat;
+use crate::checkpoint::{self, Checkpoint, CheckpointError, OpenOptions};
+use crate::config::ModelConfig;
+use crate::emit::pte::{self, Progress, Written};
+use crate::emit::{Artifact, Constants, EmitError};
+use crate::recipe::Recipe;
+use crate::tokenizer::TokenizerError;
+
+pub struct ExportOptions<'a> {
+    pub recipe: Recipe,
+    /// Gives the shape where the checkpoint has none.
+    pub params_path: Option<PathBuf>,
+    /// Instead of the checkpoint's own.
+    pub tokenizer: Option<PathBuf>,
+    /// Instead of the checkpoint's own: the name of a built-in format, or a file with a Jinja template.
+    pub chat_template: Option<String>,
+    /// Fewer positions than the model was made for.
+    pub max_positions: Option<usize>,
+    /// Shown every graph with the name of the pass that made it.
+    pub after_pass: &'a mut dyn FnMut(&str, &Graph),
+    pub progress: Progress<'a>,
+}
+
+#[derive(Debug)]
+pub struct Report {
+    pub config: ModelConfig,
+    pub written: Written,
+    pub instructions: usize,
+    pub warnings: Vec<Warning>,
+}
+
+/// What an artifact lacks; it runs without.
+#[derive(Debug)]
+pub enum Warning {
+    NoTokenizer(String),
+    NoChatFormat(String),
+    /// The vocabulary names tokens that the model has no rows for.
+    LargeVocabulary {
+        tokenizer: usize,
+        model: usize,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error("{0}: has no vocabulary")]
+    NoVocabulary(String),
+    #[error("the tokenizer does not load: {0}")]
+    TokenizerBytes(tcrt::Error),
+    #[error(transparent)]
+    Chat(#[from] chat::Error),
+    #[error("chat template {0}: neither a file that can be read ({1}) nor a built-in format: {2}")]
+    NoSuchTemplate(String, std::io::Error, String),
+    #[error("a context of {0} is not between 1 and the model's {1}")]
+    Context(usize, usize),
+    #[error(transparent)]
+    Emit(#[from] EmitError),
+}
+
+pub fn export(model: &Path, output: &Path, options: ExportOptions) -> Result<Report, ExportError> {
+    let checkpoint = open(model, &options)?;
+    let compiled = compile(&checkpoint.config, &checkpoint.tensors, &options.recipe, options.after_pass)?;
+    let Text { tokenizer, chat, stop_tokens, warnings } =
+        text::prepare(&checkpoint, options.tokenizer.as_deref(), options.chat_template.as_deref())?;
+    let artifact = Artifact {
+        program: &compiled.program,
+        constants: &Constants::new(&checkpoint.config, &checkpoint.tensors),
+        metadata: metadata(&checkpoint, &options.recipe),
+        stop_tokens,
+        tokenizer,
+        chat,
+    };
+    let written = pte::write(output, &artifact, options.progress)?;
+    Ok(Report { config: checkpoint.config, written, instructions: compiled.program.instructions.len(), warnings })
+}
+
+fn open(model: &Path, options: &ExportOptions) -> Result<Checkpoint, ExportError> {
+    let mut checkpoint = checkpoint::open(model, &OpenOptions { params_path: options.params_path.clone() })?;
+    let made_for = checkpoint.config.max_positions;
+    match options.max_positions {
+        None => {}
+        Some(positions) if (1..=made_for).contains(&positions) => checkpoint.config.max_positions = positions,
+        Some(positions) => return Err(ExportError::Context(positions, made_for)),
+    }
+    Ok(checkpoint)
+}
+
+/// What `tcrt info` shows of the model.
+fn metadata(checkpoint: &Checkpoint, recipe: &Recipe) -> Vec<(String, String)> {
+    let mut entries = checkpoint::summarize(checkpoint).config;
+    entries.push(("recipe", recipe.to_string()));
+    entries.push(("source", checkpoint.format.name().to_string()));
+    entries.push(("writer", format!("tcc {}", env!("CARGO_PKG_VERSION"))));
+    entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::NoTokenizer(why) => {
+                write!(f, "no tokenizer in the artifact ({why}); give one with -z, here or when running")
+            }
+            Warning::NoChatFormat(why) => write!(f, "no chat format in the artifact: {why}"),
+            Warning::LargeVocabulary { tokenizer, model } => {
+                write!(f, "the tokenizer has {tokenizer} tokens, but the model only {model}")
+            }
+        }
+    }
+}
