@@ -4,6 +4,8 @@ pub mod hf;
 mod keys;
 pub mod meta;
 pub mod rope;
+#[cfg(test)]
+mod tests;
 
 /// Everything the model builder needs to know besides the weights. Numbers are checked when a value is made
 /// ([`ModelConfig::check`]), so later stages can rely on them.
