@@ -1,7 +1,7 @@
 //! Runs a verified program: one schedule that every thread follows, with barriers only where the program says.
 
 mod bind;
-mod gate;
+mod progress;
 mod team;
 
 pub(crate) use bind::{Arena, bind};

@@ -1,39 +1,53 @@
-//! The threads that run a schedule together. Between two barriers nobody waits: whoever is done with its part of an instruction
-//! goes on to the next, and the parts are handed out in small portions, so that one slow thread holds nobody up for long.
+//! The threads that run a schedule together.
+//!
+//! All follow the same list of steps. The tasks of a step are handed out in small portions to whoever comes; a thread that finds none
+//! left goes on to the next step. At a barrier a thread waits until every task before it is *done*, not until every thread has come: one
+//! that the system has put aside, or has not woken yet, holds nobody up unless it is inside a task. When it comes, it finds the tasks
+//! gone and catches up.
+//!
+//! So a thread may still be on its way through a call that is over. It can take no task by mistake: the counters that hand them out bear
+//! the call's number.
 
-use super::gate::{Barrier, Gate};
+use super::progress::Progress;
 use crate::sys::{SharedCall, Step, default_threads};
 use crate::{Error, ErrorKind, Result};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use tc_kernels::abi::Call;
 use tc_kernels::table::grain;
 
 /// Looks before a thread sleeps: some tens of microseconds, longer than most instructions and much less than a token.
-const SPINS: u32 = 4000;
+const SPINS: u32 = 2000;
 
 pub struct Team {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    calls: u32,
 }
 
 struct Shared {
     steps: Vec<Step>,
-    /// For each step, the first task nobody has taken.
-    next: Vec<Counter>,
+    /// For each step, the call's number above the first task that nobody has taken.
+    next: Vec<AtomicU64>,
     threads: u32,
     spins: u32,
-    barrier: Barrier,
-    start: Gate,
-    call: Mutex<Option<SharedCall>>,
+    /// Tasks done, over all calls.
+    done: Progress,
+    /// Calls begun.
+    begun: Progress,
+    job: Mutex<Option<Job>>,
     quit: AtomicBool,
 }
 
-/// Alone on its cache line, so that threads in different instructions do not slow each other down.
-#[repr(align(64))]
-#[derive(Default)]
-struct Counter(AtomicU32);
+#[derive(Clone, Copy)]
+struct Job {
+    call: SharedCall,
+    /// Above the task in the counters.
+    number: u64,
+    /// Tasks done before this call.
+    before: u64,
+}
 
 impl Team {
     /// A team of `threads`, the caller's counted.
@@ -42,16 +56,16 @@ impl Team {
         let spins = if threads > default_threads() { 0 } else { SPINS };
         let threads = u32::try_from(threads.max(1)).map_err(|_| Error::invalid_argument("too many threads"))?;
         let shared = Arc::new(Shared {
-            next: steps.iter().map(|_| Counter::default()).collect(),
+            next: steps.iter().map(|_| AtomicU64::new(0)).collect(),
             steps,
             threads,
             spins,
-            barrier: Barrier::new(threads),
-            start: Gate::default(),
-            call: Mutex::new(None),
+            done: Progress::default(),
+            begun: Progress::default(),
+            job: Mutex::new(None),
             quit: AtomicBool::new(false),
         });
-        let mut team = Team { shared, workers: Vec::new() };
+        let mut team = Team { shared, workers: Vec::new(), calls: 0 };
         for i in 1..threads {
             team.workers.push(team.spawn(i)?);
         }
@@ -71,21 +85,24 @@ impl Team {
     /// Runs the whole schedule; all of it is done when this returns.
     pub fn run(&mut self, call: &Call) {
         let shared = &*self.shared;
-        for counter in &shared.next {
-            counter.0.store(0, Ordering::Relaxed);
+        self.calls = self.calls.wrapping_add(1);
+        let job = Job { call: SharedCall(*call), number: u64::from(self.calls) << 32, before: shared.done.now() };
+        for next in &shared.next {
+            next.store(job.number, Ordering::Relaxed);
         }
         if !self.workers.is_empty() {
-            *shared.call.lock().unwrap_or_else(PoisonError::into_inner) = Some(SharedCall(*call));
-            shared.start.open();
+            *shared.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
+            shared.begun.add(1, 0);
         }
-        shared.play(call);
+        let end = shared.play(&job);
+        shared.done.wait(end, shared.spins);
     }
 }
 
 impl Drop for Team {
     fn drop(&mut self) {
         self.shared.quit.store(true, Ordering::SeqCst);
-        self.shared.start.open();
+        self.shared.begun.add(1, 0);
         for worker in self.workers.drain(..) {
             // A worker cannot panic: kernels abort instead of unwinding.
             let _ = worker.join();
@@ -97,33 +114,44 @@ impl Shared {
     fn work(&self) {
         let mut seen = 0;
         loop {
-            self.start.wait(seen, self.spins);
-            seen = seen.wrapping_add(1);
+            self.begun.wait(seen + 1, self.spins);
+            seen = self.begun.now();
             if self.quit.load(Ordering::SeqCst) {
                 return;
             }
-            let call = *self.call.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(SharedCall(call)) = call {
-                self.play(&call);
+            let job = *self.job.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(job) = job {
+                self.play(&job);
             }
         }
     }
 
-    fn play(&self, call: &Call) {
+    /// Takes part in a call until no task is left, and says how many tasks are done when it is over.
+    fn play(&self, job: &Job) -> u64 {
+        let mut end = job.before;
         for (step, next) in self.steps.iter().zip(&self.next) {
             if step.barrier {
-                self.barrier.wait(self.spins);
+                self.done.wait(end, self.spins);
             }
-            let tasks = step.tasks(call);
+            let tasks = step.tasks(&job.call.0);
+            end += u64::from(tasks);
             let portion = if self.threads == 1 { tasks } else { grain(tasks, self.threads) };
-            loop {
-                let begin = next.0.fetch_add(portion, Ordering::Relaxed);
-                if begin >= tasks {
-                    break;
-                }
-                step.run(call, begin, tasks.min(begin + portion));
+            while let Some(begin) = take(next, job.number, tasks, portion) {
+                let stop = tasks.min(begin + portion);
+                step.run(&job.call.0, begin, stop);
+                self.done.add(u64::from(stop - begin), end);
             }
         }
-        self.barrier.wait(self.spins);
+        end
     }
+}
+
+/// The first of the next `portion` tasks; none when all are taken or the call is over.
+fn take(next: &AtomicU64, number: u64, tasks: u32, portion: u32) -> Option<u32> {
+    let taken = |now: u64| {
+        let first = u32::try_from(now.checked_sub(number)?).ok()?;
+        (first < tasks).then(|| now + u64::from(portion))
+    };
+    let before = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok()?;
+    u32::try_from(before - number).ok()
 }

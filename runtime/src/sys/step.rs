@@ -63,7 +63,7 @@ impl Step {
     }
 
     pub fn tasks(&self, call: &Call) -> u32 {
-        // SAFETY: the type's invariants.
+        // SAFETY: the type's invariants; counting tasks reads the call's numbers and follows none of its pointers.
         unsafe { (self.tasks)(self.args.pointer(), call) }
     }
 
@@ -78,5 +78,6 @@ impl Step {
 #[derive(Clone, Copy)]
 pub(crate) struct SharedCall(pub Call);
 
-// SAFETY: the thread that made the call waits until all are done with it, and keeps what it points to unchanged meanwhile.
+// SAFETY: the thread that made the call keeps what it points to unchanged until all tasks are done; who comes later finds no task, and
+// reads nothing but the call's own numbers to learn that.
 unsafe impl Send for SharedCall {}
