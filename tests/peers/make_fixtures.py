@@ -7,12 +7,13 @@
 
 The weights come from tests/synthetic.py under their Hugging Face names, so every fixture holds the same model. expected.json gives
 for each fixture each tensor's shape, stored dtype, sum, sum of squares, first moment (which sees order) and first 8 values, under its Hugging Face name and in
-Hugging Face's row order (the halves order of rope), whatever the file's own names and order are, after rounding to the stored dtype.
+Hugging Face's row order (the halves order of rope), whatever the file's own names and order are, after rounding to the stored dtype; and the
+logits that transformers computes in f32 with those values after a prompt.
 """
 import json, os, pickle, shutil, struct, sys, zipfile
 from collections import OrderedDict
 import numpy as np, torch, gguf
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
@@ -21,6 +22,7 @@ import synthetic
 OUT = os.path.join(os.path.dirname(HERE), "fixtures")
 SEED = 1
 DIM, LAYERS, HEADS, KV, FFN, VOCAB, CONTEXT = 16, 2, 4, 2, 44, 40, 64
+PROMPT = [5, 7, 9, 0, 2, 11, 15, 1, 6, 8, 3, 14]
 F32, F16, BF16 = torch.float32, torch.float16, torch.bfloat16
 DTYPE_NAME = {F32: "f32", F16: "f16", BF16: "bf16"}
 expected = {}
@@ -84,8 +86,20 @@ TUNE = {"model.embed_tokens.weight": "tok_embeddings.weight", "model.norm.weight
 
 # ---- bookkeeping ----
 
-def expect(fixture, path, weights, dtypes=None):
-    """Notes what a reader must find in `path` (a file or a directory under fixtures/)."""
+@torch.no_grad()
+def logits_of(weights, **settings):
+    """The logits after PROMPT that `transformers` computes in f32 with these weights."""
+    settings = hf_config(tie_word_embeddings="lm_head.weight" not in weights) | settings
+    config = AutoConfig.for_model(**settings)
+    m = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=F32)
+    m.load_state_dict({n: w.to(F32) for n, w in weights.items()}, strict=not settings["tie_word_embeddings"])
+    m.tie_weights()
+    return [float(str(np.float32(v))) for v in m.eval()(torch.tensor([PROMPT])).logits[0, -1].numpy()]
+
+
+def expect(fixture, path, weights, dtypes=None, **settings):
+    """Notes what a reader must find in `path` (a file or a directory under fixtures/), and what the model computes; `settings` is what
+    its config says differently from hf_config()."""
     rows = {}
     for name, w in weights.items():
         dtype = (dtypes or {}).get(name) or DTYPE_NAME[w.dtype]
@@ -93,7 +107,7 @@ def expect(fixture, path, weights, dtypes=None):
         rows[name] = {"shape": list(w.shape), "dtype": dtype, "sum": float(x.sum()), "sum_sq": float((x * x).sum()),
                       "moment": float((x * (np.arange(x.size) + 1)).sum()) / x.size,
                       "first": [float(str(np.float32(v))) for v in x[:8]]}
-    expected[fixture] = {"path": path, "tensors": rows}
+    expected[fixture] = {"path": path, "prompt": PROMPT, "logits": logits_of(weights, **settings), "tensors": rows}
 
 
 def folder(name):
@@ -182,16 +196,19 @@ def meta_shard(weights, rank, count, embedding_axis):
 
 def meta():
     freqs = lambda dtype: {"rope.freqs": (10000.0 ** (-torch.arange(0, DIM // HEADS, 2) / (DIM // HEADS))).to(dtype)}
-    for name, dtype, axis, extra, params in [
-        ("meta-llama2", F16, 1, freqs(F16), meta_params(vocab_size=-1)),
-        ("meta-llama3", BF16, 0, {}, meta_params(vocab_size=VOCAB, ffn_dim_multiplier=1.05, rope_theta=500000.0, use_scaled_rope=True)),
+    # use_scaled_rope does not say the factor: 8 in Llama 3.1, 32 in Llama 3.2's narrow models, as this one is.
+    scaling = dict(rope_type="llama3", factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8192)
+    for name, dtype, axis, extra, params, settings in [
+        ("meta-llama2", F16, 1, freqs(F16), meta_params(vocab_size=-1), {}),
+        ("meta-llama3", BF16, 0, {}, meta_params(vocab_size=VOCAB, ffn_dim_multiplier=1.05, rope_theta=500000.0, use_scaled_rope=True),
+         dict(rope_theta=500000.0, rope_scaling=scaling, max_position_embeddings=131072)),
     ]:
         w = model(dtype)
         for rank in range(2):
             shard = meta_shard(renamed(w, META), rank, 2, axis) | extra
             torch.save(shard, os.path.join(folder(name), f"consolidated.{rank:02}.pth"))
         write_json(os.path.join(OUT, name, "params.json"), params)
-        expect(name, name, w)
+        expect(name, name, w, **settings)
     w = model(BF16, vectors=F32)
     torch.save(renamed(w, META), os.path.join(folder("meta-mixed"), "consolidated.00.pth"))
     write_json(os.path.join(OUT, "meta-mixed", "params.json"), meta_params(vocab_size=VOCAB))
@@ -363,20 +380,23 @@ def gguf_families():
     g, w = gguf_writer(os.path.join(OUT, "llama3-factors.gguf")), model(F16, **small)
     g.add_tensor("rope_freqs.weight", np.array([1.0, 8.0], dtype=np.float32))
     gguf_tensors(g, w)
-    expect("gguf-llama3-factors", "llama3-factors.gguf", w)
+    # Factors of 1 and 8 are what llama3's scaling gives for a context that splits the two frequencies.
+    expect("gguf-llama3-factors", "llama3-factors.gguf", w, rope_scaling=dict(
+        rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=48))
 
     g, w = gguf_writer(os.path.join(OUT, "granite.gguf"), arch="granite"), model(F16, **small)
     g.add_embedding_scale(12.0); g.add_residual_scale(0.25); g.add_attention_scale(0.125); g.add_logit_scale(8.0)
     gguf_tensors(g, w)
-    expect("gguf-granite", "granite.gguf", w)
+    expect("gguf-granite", "granite.gguf", w, model_type="granite", embedding_multiplier=12.0, residual_multiplier=0.25,
+           attention_multiplier=0.125, logits_scaling=8.0)
 
     g, w = gguf_writer(os.path.join(OUT, "qwen2.gguf"), arch="qwen2"), model(F16, biases=True, **small)
     gguf_tensors(g, w, permuted=False)
-    expect("gguf-qwen2", "qwen2.gguf", w)
+    expect("gguf-qwen2", "qwen2.gguf", w, model_type="qwen2")
 
     g, w = gguf_writer(os.path.join(OUT, "qwen3.gguf"), head_dim=8, arch="qwen3"), model(F16, head_dim=8, qk_norm=True, **small)
     gguf_tensors(g, w, permuted=False)
-    expect("gguf-qwen3", "qwen3.gguf", w)
+    expect("gguf-qwen3", "qwen3.gguf", w, model_type="qwen3", head_dim=8)
 
 
 Q = gguf.GGMLQuantizationType
@@ -424,7 +444,9 @@ def gguf_mixed():
             restored = restored.reshape(heads, shape[0] // heads // 2, 2, shape[1]).transpose(1, 2).reshape(shape)
         back[name], dtypes[name] = restored, qtype.name.lower()
     gguf_finish(g)
-    expect("gguf-mixed", "mixed.gguf", back, dtypes)
+    m = MIXED
+    expect("gguf-mixed", "mixed.gguf", back, dtypes, hidden_size=m["dim"], intermediate_size=m["ffn"], num_attention_heads=m["heads"],
+           num_key_value_heads=m["kv"], head_dim=m["head_dim"], vocab_size=m["vocab"])
 
 
 if __name__ == "__main__":
@@ -437,5 +459,5 @@ if __name__ == "__main__":
         lines = []
         for name, e in expected.items():
             rows = ",\n".join(f"   {json.dumps(n)}: {json.dumps(t)}" for n, t in e["tensors"].items())
-            lines.append(f' {json.dumps(name)}: {{"path": {json.dumps(e["path"])}, "tensors": {{\n{rows}}}}}')
+            lines.append(f' {json.dumps(name)}: {{"path": {json.dumps(e["path"])}, "prompt": {e["prompt"]}, "logits": {e["logits"]}, "tensors": {{\n{rows}}}}}')
         f.write("{\n" + ",\n".join(lines) + "\n}\n")

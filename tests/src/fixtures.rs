@@ -10,6 +10,9 @@ use serde::Deserialize;
 pub struct Fixture {
     /// A file or a directory below `tests/fixtures`.
     pub path: PathBuf,
+    pub prompt: Vec<u32>,
+    /// What `transformers` computes in f32 with the fixture's numbers after the prompt.
+    pub logits: Vec<f32>,
     /// By Hugging Face name, in Hugging Face's row order (rope halves), whatever the file's own.
     pub tensors: BTreeMap<String, Tensor>,
 }
@@ -57,6 +60,14 @@ impl Tensor {
 /// `tests/fixtures`.
 pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+impl Fixture {
+    /// `params.json` beside a single file that does not say its shape.
+    pub fn params_path(&self) -> Option<PathBuf> {
+        let beside = self.path.parent().filter(|_| self.path.is_file())?.join("params.json");
+        beside.exists().then_some(beside)
+    }
 }
 
 /// Every fixture by name, with its path made absolute.

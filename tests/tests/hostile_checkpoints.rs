@@ -106,11 +106,8 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn files_below(path: &Path) -> Vec<PathBuf> {
-    if path.is_file() {
-        return vec![path.to_owned()];
-    }
-    let mut files: Vec<_> = fs::read_dir(path).unwrap().map(|e| e.unwrap().path()).collect();
+fn files_in(directory: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(directory).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
     files
 }
@@ -118,21 +115,23 @@ fn files_below(path: &Path) -> Vec<PathBuf> {
 /// Damages every file of one fixture, the small ones (configs, indices) included.
 fn check(name: &str) {
     let all = fixtures::all();
-    let source = &all[name].path;
-    let scratch = tempfile::tempdir().unwrap();
-    let folder = if source.is_dir() { source.as_path() } else { source.parent().unwrap() };
-    let alone = folder == fixtures::directory();
-    if alone {
-        fs::copy(source, scratch.path().join(source.file_name().unwrap())).unwrap();
+    let fixture = &all[name];
+    let (source, scratch) = (&fixture.path, tempfile::tempdir().unwrap());
+    let mut path = scratch.path().to_owned();
+    if source.is_dir() {
+        copy(source, &path).unwrap();
     } else {
-        copy(folder, scratch.path()).unwrap();
+        path.push(source.file_name().unwrap());
+        fs::copy(source, &path).unwrap();
     }
-    let path =
-        if source.is_dir() { scratch.path().to_owned() } else { scratch.path().join(source.file_name().unwrap()) };
-    let params = scratch.path().join("params.json");
-    let options = OpenOptions { params_path: (!alone && source.is_file() && params.exists()).then_some(params) };
+    let params = fixture.params_path().map(|beside| {
+        let params = scratch.path().join("params.json");
+        fs::copy(beside, &params).unwrap();
+        params
+    });
+    let options = OpenOptions { params_path: params };
     assert!(read_all(&path, &options).is_ok_and(|values| values > 1000), "{name}: {:?}", read_all(&path, &options));
-    let victims = if alone { vec![path.clone()] } else { files_below(scratch.path()) };
+    let victims = files_in(scratch.path());
     let faults: Vec<String> = victims.iter().flat_map(|victim| damage_and_read(&path, victim, &options)).collect();
     assert!(
         faults.is_empty(),

@@ -2,5 +2,6 @@
 
 mod artifact;
 mod calls;
+mod formats;
 mod goldens;
 mod smollm2;
