@@ -1,0 +1,91 @@
+//! The command as a shell sees it: exit codes, one line on stderr, nothing half-written.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn tcc(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tcc")).args(args).output().unwrap()
+}
+
+fn fixture(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name);
+    path.to_str().unwrap().to_string()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn exports_and_shows_what_it_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let pte = directory.path().join("tiny.pte");
+    let pte = pte.to_str().unwrap();
+    let exported = tcc(&["export", &fixture("hf"), "-o", pte, "--quantize", r#"{"linear:int8": {"groupsize": 32}}"#]);
+    assert!(exported.status.success(), "{}", stderr(&exported));
+    assert!(stderr(&exported).starts_with("tcc: warning: no tokenizer"), "{}", stderr(&exported));
+    let shown = tcc(&["inspect", pte]);
+    assert!(shown.status.success() && String::from_utf8(shown.stdout).unwrap().contains("i8g32"));
+    let graph = tcc(&["inspect", &fixture("hf"), "--ir=merge-qkv"]);
+    assert!(graph.status.success() && String::from_utf8(graph.stdout).unwrap().contains("concat_rows"));
+}
+
+#[test]
+fn a_random_model_is_written_exported_and_its_tokenizer_converted() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_string();
+    for args in [
+        vec!["synth", "--shape", "tiny", "-o", &at("tiny")],
+        vec!["export", &at("tiny"), "-o", &at("tiny.pte"), "--dtype", "f16"],
+        vec!["tokenizer", &at("tiny"), "-o", &at("tokenizer.bin")],
+    ] {
+        let done = tcc(&args);
+        assert!(done.status.success(), "{args:?}: {}", stderr(&done));
+    }
+}
+
+#[test]
+fn failures_are_one_line_and_leave_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let pte = directory.path().join("tiny.pte");
+    let pte = pte.to_str().unwrap();
+    let hf = fixture("hf");
+    for (args, expected) in [
+        (vec!["export", "no-such-model", "-o", pte], "no-such-model"),
+        (vec!["export", &hf, "-o", "/nowhere/at/all.pte"], "/nowhere/at/all.pte: no such directory"),
+        (vec!["export", &hf, "-o", pte, "--quantize", r#"{"linear:int5": {}}"#], "linear:int5"),
+        (vec!["export", &hf, "-o", pte, "--print-ir-after", "nothing"], "there is no pass"),
+        (vec!["inspect", &fixture("evil.pth")], "evil.pth"),
+        (vec!["tokenizer", &fixture("hf"), "-o", pte], "no tokenizer here"),
+    ] {
+        let failed = tcc(&args);
+        let stderr = stderr(&failed);
+        assert_eq!(failed.status.code(), Some(1), "{args:?}: {stderr}");
+        assert!(stderr.contains(expected) && stderr.trim_end().lines().count() == 1, "{args:?}: {stderr}");
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    for args in [vec![], vec!["export"], vec!["compile"], vec!["synth", "--shape", "gpt-5", "-o", "x"]] {
+        assert_eq!(tcc(&args).status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_one_line() {
+    // A limit on the size of files fails as a full disk does.
+    let directory = tempfile::tempdir().unwrap();
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 8; exec {} export {} -o {}/tiny.pte",
+        env!("CARGO_BIN_EXE_tcc"),
+        fixture("hf"),
+        directory.path().display()
+    );
+    let failed = Command::new("bash").args(["-c", &script]).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
+    assert!(stderr(&failed).contains("tiny.pte: "), "{}", stderr(&failed));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
