@@ -20,8 +20,7 @@ fn fnv1a64(name: &str) -> u64 {
     name.bytes().fold(0xCBF2_9CE4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
 }
 
-/// The output function of splitmix64 for one state.
-pub fn splitmix64(state: u64) -> u64 {
+fn splitmix64(state: u64) -> u64 {
     let z = state.wrapping_add(GOLDEN_RATIO);
     let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

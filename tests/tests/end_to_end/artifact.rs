@@ -2,49 +2,34 @@
 
 use std::error::Error;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tc_ir::{Bounds, Graph};
 use tc_tests::golden::Golden;
-use tcc_core::checkpoint::{Checkpoint, OpenOptions};
-use tcc_core::emit::{Artifact, Constants, pte};
-use tcc_core::lower::{ModelShape, lower};
-use tcc_core::program::CacheShape;
-use tcc_core::recipe::{Activations, Assignment, Recipe, assign};
-use tcc_core::{checkpoint, models, passes};
+use tcc_core::export::{ExportOptions, export};
+use tcc_core::recipe::Recipe;
 use tcrt::Model;
 
-const BOUNDS: Bounds = Bounds { tokens: 512, rows: 512 };
-
-pub fn open(golden: &Golden, shards: usize) -> Result<Checkpoint, Box<dyn Error>> {
-    let dir = tempfile::tempdir()?;
-    golden.checkpoint.write_hugging_face(dir.path(), shards)?;
-    // The mapped files outlive their names.
-    Ok(checkpoint::open(dir.path(), &OpenOptions::default())?)
-}
-
-/// The graph as the frontend builds it.
-pub fn plain_graph(checkpoint: &Checkpoint, weights: &Assignment) -> Result<Graph, Box<dyn Error>> {
-    Ok(models::build(&checkpoint.config, weights, BOUNDS)?)
-}
-
-pub fn export(checkpoint: &Checkpoint, recipe: &str, path: &Path) -> Result<Arc<Model>, Box<dyn Error>> {
-    let (config, recipe) = (&checkpoint.config, Recipe::from_json(recipe)?);
-    let weights = assign(&recipe, config, &checkpoint.tensors);
-    let options = passes::Options { quantize_activations: recipe.activations == Activations::Int8 };
-    let graph = passes::run(plain_graph(checkpoint, &weights)?, &options, &mut |_, _| {})?;
-    let cache =
-        CacheShape { layers: config.layers as u32, kv_heads: config.kv_heads as u32, head_dim: config.head_dim as u32 };
-    let shape = ModelShape { vocab: config.vocab as u32, max_positions: config.max_positions as u32, cache };
-    let artifact = Artifact {
-        program: &lower(&graph, shape)?,
-        constants: &Constants::new(config, &checkpoint.tensors),
-        metadata: Vec::new(),
-        stop_tokens: config.stop_tokens.clone(),
-        tokenizer: Vec::new(),
-        chat: Vec::new(),
+/// `params_path` gives the shape where the checkpoint has none.
+pub fn model(path: &Path, params_path: Option<PathBuf>, recipe: &str) -> Result<Arc<Model>, Box<dyn Error>> {
+    let scratch = tempfile::tempdir()?;
+    let output = scratch.path().join("model.pte");
+    let options = ExportOptions {
+        recipe: Recipe::from_json(recipe)?,
+        params_path,
+        tokenizer: None,
+        chat_template: None,
+        max_positions: None,
+        after_pass: &mut |_, _| {},
+        progress: &|_, _| ControlFlow::Continue(()),
     };
-    pte::write(path, &artifact, &|_, _| ControlFlow::Continue(()))?;
-    Ok(Model::load(path)?)
+    export(path, &output, options)?;
+    // The mapped file outlives its name.
+    Ok(Model::load(&output)?)
+}
+
+pub fn golden_model(golden: &Golden, recipe: &str) -> Result<Arc<Model>, Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    golden.checkpoint.write_hugging_face(dir.path(), 1)?;
+    model(dir.path(), None, recipe)
 }

@@ -3,18 +3,15 @@
 use std::error::Error;
 
 use tc_tests::fixtures::{self, Fixture};
-use tcc_core::checkpoint::{self, OpenOptions};
 use tcrt::{EngineOptions, KvType, Session};
 
-use crate::artifact::export;
+use crate::artifact::model;
 
 const TOLERANCE: f32 = 2e-4;
 
 /// The largest difference of a logit.
 fn difference(fixture: &Fixture) -> Result<f32, Box<dyn Error>> {
-    let scratch = tempfile::tempdir()?;
-    let checkpoint = checkpoint::open(&fixture.path, &OpenOptions { params_path: fixture.params_path() })?;
-    let model = export(&checkpoint, r#"{"precision": {"dtype": "fp32"}}"#, &scratch.path().join("model.pte"))?;
+    let model = model(&fixture.path, fixture.params_path(), r#"{"precision": {"dtype": "fp32"}}"#)?;
     let options = EngineOptions { threads: 1, kv_dtype: KvType::F32, ..EngineOptions::default() };
     let mut session = Session::new(model, &options)?;
     let logits = session.prefill(&fixture.prompt)?;

@@ -2,14 +2,17 @@
 
 use std::error::Error;
 
+use tc_ir::Bounds;
 use tc_ir::interp::{Batch, Interpreter};
 use tc_kernels::table::Tier;
 use tc_tests::golden::{self, Golden};
+use tcc_core::checkpoint::{self, OpenOptions};
 use tcc_core::emit::{Constant, Constants};
+use tcc_core::models;
 use tcc_core::recipe::{Recipe, assign};
 use tcrt::{EngineOptions, KvType};
 
-use crate::artifact::{export, open, plain_graph};
+use crate::artifact::golden_model;
 use crate::calls::{Cut, difference, run};
 
 /// For f32 everywhere.
@@ -32,9 +35,11 @@ fn for_every_golden(check: impl Fn(&Golden) -> Result<Vec<String>, Box<dyn Error
 #[test]
 fn the_interpreter_gives_the_logits_of_transformers() {
     for_every_golden(|golden| {
-        let checkpoint = open(golden, 3)?;
+        let dir = tempfile::tempdir()?;
+        golden.checkpoint.write_hugging_face(dir.path(), 3)?;
+        let checkpoint = checkpoint::open(dir.path(), &OpenOptions::default())?;
         let weights = assign(&Recipe::default(), &checkpoint.config, &checkpoint.tensors);
-        let graph = plain_graph(&checkpoint, &weights)?;
+        let graph = models::build(&checkpoint.config, &weights, Bounds { tokens: 512, rows: 512 })?;
         let constants = Constants::new(&checkpoint.config, &checkpoint.tensors);
         let values = |name: &str| match constants.get(name)? {
             Constant::Values(values) => Some(values.clone()),
@@ -59,8 +64,7 @@ fn the_interpreter_gives_the_logits_of_transformers() {
 #[test]
 fn f32_gives_the_logits_of_transformers_however_calls_are_cut() {
     for_every_golden(|golden| {
-        let scratch = tempfile::tempdir()?;
-        let model = export(&open(golden, 1)?, "{}", &scratch.path().join("model.pte"))?;
+        let model = golden_model(golden, "{}")?;
         let mut faults = Vec::new();
         for (tier, cut, threads) in [
             (Tier::Scalar, Cut::Whole, 1),
@@ -93,8 +97,7 @@ fn smaller_formats_stay_within_their_bounds() {
         (r#"{"linear:int4": {"groupsize": 32}}"#, 0.7),
     ] {
         for_every_golden(|golden| {
-            let scratch = tempfile::tempdir()?;
-            let model = export(&open(golden, 1)?, recipe, &scratch.path().join("model.pte"))?;
+            let model = golden_model(golden, recipe)?;
             let options = EngineOptions { threads: 2, kv_dtype: KvType::F16, ..EngineOptions::default() };
             let logits = run(&model, &options, &golden.sequences, Cut::Ragged)?;
             let relative = difference(&golden.sequences, &logits).relative;

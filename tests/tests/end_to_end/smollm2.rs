@@ -1,21 +1,35 @@
-//! SmolLM2-135M-Instruct end to end: the greedy tokens of `transformers` in f32 on the same dequantized weights.
+//! SmolLM2-135M-Instruct, from the GGUF to text: what `transformers` computes in f32 on the same dequantized weights, token for token.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use tcc_core::checkpoint::{self, OpenOptions};
-use tcrt::{BatchToken, Engine, EngineOptions, KvType, Model, SeqId};
+use tcrt::chat::{Message, Role};
+use tcrt::sampling::SamplerOptions;
+use tcrt::{BatchToken, Engine, EngineOptions, Event, Finish, GenerateOptions, KvType, Model, SeqId, Session, prompt};
 
-use crate::artifact::export;
+use crate::artifact;
 
+/// What `tests/goldens/make_smollm2_greedy.py` wrote.
 #[derive(Deserialize)]
 struct Prompt {
+    /// Of a chat; otherwise `text` is all there is.
+    #[serde(default)]
+    messages: Vec<ChatMessage>,
+    text: String,
     ids: Vec<u32>,
     generated: Vec<u32>,
-    /// The logits after the prompt that are largest, by token.
+    decoded: String,
+    /// The largest logits after the prompt, by token.
     first_logits: BTreeMap<u32, f32>,
+}
+
+#[derive(Deserialize)]
+struct ChatMessage {
+    role: String,
+    content: String,
 }
 
 /// The model inside the Python package that `tests/fetch-models.sh` gets.
@@ -36,17 +50,20 @@ fn argmax(row: &[f32]) -> u32 {
     (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0) as u32
 }
 
-/// Generates for all prompts at once, each call with one token of each, and compares.
-fn check(model: &Arc<Model>, prompts: &[Prompt], kv_dtype: KvType, tolerance: f32) {
-    let options = EngineOptions {
+fn engine_options(kv_dtype: KvType, sequences: usize) -> EngineOptions {
+    EngineOptions {
         chunk: 256,
-        max_rows: prompts.len(),
+        max_rows: sequences,
         kv_dtype,
         context: 256,
-        max_sequences: prompts.len(),
+        max_sequences: sequences,
         ..EngineOptions::default()
-    };
-    let mut engine = Engine::new(model.clone(), &options).unwrap();
+    }
+}
+
+/// Generates for all prompts at once, each call with one token of each, and compares.
+fn check_tokens(model: &Arc<Model>, prompts: &[Prompt], kv_dtype: KvType, tolerance: f32) {
+    let mut engine = Engine::new(model.clone(), &engine_options(kv_dtype, prompts.len())).unwrap();
     let ids: Vec<SeqId> = prompts.iter().map(|_| engine.add_sequence().unwrap()).collect();
     let mut given: Vec<Vec<u32>> = prompts.iter().map(|p| p.ids.clone()).collect();
     let mut found: Vec<Vec<u32>> = vec![Vec::new(); prompts.len()];
@@ -72,17 +89,66 @@ fn check(model: &Arc<Model>, prompts: &[Prompt], kv_dtype: KvType, tolerance: f3
     }
 }
 
-#[test]
-fn greedy_tokens_are_those_of_transformers() {
-    let Some(path) = gguf() else { return };
-    let checkpoint = checkpoint::open(&path, &OpenOptions::default()).unwrap();
-    let (prompts, scratch) = (prompts(), tempfile::tempdir().unwrap());
-    // The same weights in two formats: all dequantized to f32, then the checkpoint's own 4-bit grid as it is.
-    for (recipe, kv_dtype, tolerance) in [
-        (r#"{"precision": {"dtype": "fp32"}}"#, KvType::F32, 1e-3),
-        (r#"{"activations": {"dtype": "f32"}}"#, KvType::F16, 5e-2),
-    ] {
-        let model = export(&checkpoint, recipe, &scratch.path().join("model.pte")).unwrap();
-        check(&model, &prompts, kv_dtype, tolerance);
+/// The tokenizer and the chat format inside the artifact give the prompt's tokens.
+fn check_prompt(model: &Model, expected: &Prompt) {
+    let tokenizer = model.tokenizer().unwrap().unwrap();
+    let found = if expected.messages.is_empty() {
+        prompt::plain(&tokenizer, &expected.text)
+    } else {
+        let role = |name: &str| match name {
+            "system" => Role::System,
+            "user" => Role::User,
+            _ => Role::Assistant,
+        };
+        let messages = expected.messages.iter().map(|m| Message { role: role(&m.role), content: &m.content });
+        let messages: Vec<_> = messages.collect();
+        prompt::conversation(&tokenizer, &model.chat_format().unwrap().unwrap(), &messages).unwrap()
+    };
+    assert_eq!(found, expected.ids, "{:?}", expected.text);
+    assert_eq!(tokenizer.decode_with(&expected.generated, false), expected.decoded.as_bytes());
+}
+
+/// A session streams the reply's text up to the token that ends it.
+fn check_reply(model: &Arc<Model>, expected: &Prompt) {
+    let tokenizer = model.tokenizer().unwrap().unwrap();
+    let format = model.chat_format().unwrap().unwrap();
+    let stop_tokens = prompt::stop_tokens(model.stop_tokens(), &tokenizer, Some(&format));
+    let end = expected.generated.iter().position(|token| stop_tokens.contains(token));
+    let options = GenerateOptions {
+        max_new: expected.generated.len(),
+        sampling: SamplerOptions::greedy(),
+        stop_tokens,
+        ..GenerateOptions::default()
+    };
+    let mut session = Session::new(model.clone(), &engine_options(KvType::F16, 1)).unwrap();
+    let mut text = String::new();
+    let generation = session.generate(&expected.ids, Some(&tokenizer), &options, |event| {
+        if let Event::Text(more) = event {
+            text.push_str(more);
+        }
+        ControlFlow::Continue(())
+    });
+    let generation = generation.unwrap();
+    let tokens = &expected.generated[..end.unwrap_or(expected.generated.len())];
+    assert_eq!(generation.tokens, tokens);
+    assert_eq!(text.as_bytes(), tokenizer.decode_with(tokens, true));
+    match end {
+        Some(end) => assert_eq!(generation.finish, Finish::StopToken(expected.generated[end])),
+        None => assert_eq!(generation.finish, Finish::Length),
     }
+}
+
+#[test]
+fn greedy_text_is_that_of_transformers() {
+    let Some(path) = gguf() else { return };
+    let prompts = prompts();
+    // The same weights in two formats: all dequantized to f32, then the checkpoint's own 4-bit grid as it is.
+    let f32 = artifact::model(&path, None, r#"{"precision": {"dtype": "fp32"}}"#).unwrap();
+    check_tokens(&f32, &prompts, KvType::F32, 1e-3);
+    drop(f32);
+    let grid = artifact::model(&path, None, r#"{"activations": {"dtype": "f32"}}"#).unwrap();
+    check_tokens(&grid, &prompts, KvType::F16, 0.05);
+    prompts.iter().for_each(|prompt| check_prompt(&grid, prompt));
+    check_reply(&grid, &prompts[0]);
+    check_reply(&grid, &prompts[5]);
 }
