@@ -1,6 +1,6 @@
 //! What the command line may say.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tcc_core::recipe::{Kind, Recipe, RecipeError};
@@ -16,6 +16,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Fetch a small chat model, export it, run it, and say what to try next
+    Demo,
     /// Compile a checkpoint to an artifact
     Export(Export),
     /// Show what is in a checkpoint or an artifact
@@ -78,6 +80,22 @@ impl Format {
             Some(Dtype::F32) => recipe.with_dtype(Kind::F32),
             Some(Dtype::F16) => recipe.with_dtype(Kind::F16),
             Some(Dtype::Bf16) => recipe.with_dtype(Kind::Bf16),
+        }
+    }
+}
+
+impl Export {
+    /// Everything as the checkpoint has it.
+    pub fn plain(model: &Path, output: &Path) -> Export {
+        Export {
+            model: model.display().to_string(),
+            output: output.to_path_buf(),
+            format: Format { quantize: None, dtype: None },
+            params_path: None,
+            tokenizer: None,
+            chat_template: None,
+            max_context: None,
+            print_ir_after: None,
         }
     }
 }

@@ -37,6 +37,7 @@ pub fn export(args: &Export) -> Result<()> {
     };
     let exported = export::export(&model, &args.output, options);
     bar.finish_and_clear();
+    interrupt::done();
     report(args, &exported.map_err(line)?, begin)
 }
 

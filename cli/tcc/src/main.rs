@@ -1,6 +1,7 @@
 //! `tcc`: compiles checkpoints from a shell. Arguments and printing; the work is `tcc-core`'s.
 
 mod args;
+mod demo;
 mod export;
 mod inspect;
 mod interrupt;
@@ -17,6 +18,7 @@ use args::{Cli, Command};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Demo => demo::demo(),
         Command::Export(args) => export::export(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Tokenizer(args) => tokenizer::tokenizer(&args),

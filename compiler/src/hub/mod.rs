@@ -59,21 +59,41 @@ pub fn resolve(model: &str, progress: Progress) -> Result<PathBuf> {
 /// A checkpoint's directory is complete when this file, written last, stands in it; it holds the path to open.
 const COMPLETE: &str = ".complete";
 
+/// Where a model of the catalog lies if it has been fetched.
+pub fn cached(alias: &str) -> Result<Option<PathBuf>> {
+    match catalog::find(alias) {
+        Some(model) => Ok(complete(&model_dir(&model)?)),
+        None => Ok(None),
+    }
+}
+
+fn model_dir(model: &Model) -> Result<PathBuf> {
+    Ok(cache_dir()?.join("models").join(model.alias.replace(['/', ':'], "-")))
+}
+
+fn complete(dir: &Path) -> Option<PathBuf> {
+    let entry = std::fs::read_to_string(dir.join(COMPLETE)).ok()?;
+    let path = entry_path(dir, &entry);
+    path.exists().then_some(path)
+}
+
+/// What to open: a file of the directory, or the directory itself.
+fn entry_path(dir: &Path, entry: &str) -> PathBuf {
+    if entry.is_empty() { dir.to_path_buf() } else { dir.join(entry) }
+}
+
 fn fetch(model: &Model, progress: Progress) -> Result<PathBuf> {
-    let dir = cache_dir()?.join("models").join(model.alias.replace(['/', ':'], "-"));
-    let marker = dir.join(COMPLETE);
-    if let Ok(entry) = std::fs::read_to_string(&marker) {
-        let path = if entry.is_empty() { dir.clone() } else { dir.join(entry) };
-        if path.exists() {
-            return Ok(path);
-        }
+    let dir = model_dir(model)?;
+    if let Some(path) = complete(&dir) {
+        return Ok(path);
     }
     let mut reasons = Vec::new();
     for source in &model.source {
         match fetch_from(source, model, &dir, progress) {
             Ok(entry) => {
+                let marker = dir.join(COMPLETE);
                 std::fs::write(&marker, &entry).map_err(io_error(&marker))?;
-                return Ok(if entry.is_empty() { dir } else { dir.join(entry) });
+                return Ok(entry_path(&dir, &entry));
             }
             Err(error @ HubError::Io { .. }) => return Err(error),
             Err(error) => reasons.push(error.to_string()),
