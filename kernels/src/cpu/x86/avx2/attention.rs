@@ -126,7 +126,7 @@ fn soften(scores: &mut [f32; KV_BLOCK], scale: f32, count: usize, most: &mut f32
     shrink
 }
 
-/// `y_h = y_h * shrink_h + sum over p of scores[h][p] * v_p`, 16 values of a head at a time.
+/// `y_h = y_h * shrink_h + sum over p of scores[h][p] * v_p`, 32 values of a head at a time: 3 heads × 4 vectors of sums.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn weigh<E: Cell, const H: usize>(
@@ -139,20 +139,47 @@ fn weigh<E: Cell, const H: usize>(
     let steps = head_dim / 8;
     let (v, _) = v.as_chunks::<8>();
     let (y, _) = y.as_chunks_mut::<8>();
-    for i in 0..steps {
-        let mut sums = [_mm256_setzero_ps(); H];
-        for h in 0..H {
-            sums[h] = _mm256_mul_ps(load(&y[h * steps + i]), _mm256_set1_ps(shrink[h]));
-        }
-        for (p, row) in v.chunks_exact(steps).enumerate() {
-            // SAFETY: this function has the features.
-            let v = unsafe { E::load8(&row[i]) };
-            for h in 0..H {
-                sums[h] = _mm256_fmadd_ps(_mm256_set1_ps(scores[h][p]), v, sums[h]);
-            }
-        }
-        for h in 0..H {
-            store(&mut y[h * steps + i], sums[h]);
+    let mut i = 0;
+    while i < steps {
+        i += if i + 4 <= steps {
+            weigh_part::<E, H, 4>(scores, v, steps, i, &shrink, y)
+        } else {
+            weigh_part::<E, H, 1>(scores, v, steps, i, &shrink, y)
+        };
+    }
+}
+
+/// Vectors `i..i + V` of each head; returns `V`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn weigh_part<E: Cell, const H: usize, const V: usize>(
+    scores: &[[f32; KV_BLOCK]; H],
+    v: &[[E; 8]],
+    steps: usize,
+    i: usize,
+    shrink: &[f32; H],
+    y: &mut [[f32; 8]],
+) -> usize {
+    let mut sums = [[_mm256_setzero_ps(); V]; H];
+    for h in 0..H {
+        for j in 0..V {
+            sums[h][j] = _mm256_mul_ps(load(&y[h * steps + i + j]), _mm256_set1_ps(shrink[h]));
         }
     }
+    for (p, row) in v.chunks_exact(steps).take(KV_BLOCK).enumerate() {
+        let row = &row[i..i + V];
+        for j in 0..V {
+            // SAFETY: this function has the features.
+            let v = unsafe { E::load8(&row[j]) };
+            for h in 0..H {
+                sums[h][j] = _mm256_fmadd_ps(_mm256_set1_ps(scores[h][p]), v, sums[h][j]);
+            }
+        }
+    }
+    for h in 0..H {
+        for j in 0..V {
+            store(&mut y[h * steps + i + j], sums[h][j]);
+        }
+    }
+    V
 }

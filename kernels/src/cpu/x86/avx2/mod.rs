@@ -3,6 +3,8 @@
 //! Functions that use vectors carry `#[target_feature]`, so the compiler lets only each other call them without `unsafe`;
 //! the one way in is the impl of `Isa` below, whose token proves that the CPU has the features.
 
+#![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by loops that unroll")]
+
 mod activation;
 mod attention;
 
