@@ -37,6 +37,8 @@ pub const BLOCK_ROWS: usize = 16;
 pub const ACT_GROUP: usize = 32;
 /// Positions in one block of the KV cache.
 pub const KV_BLOCK: usize = 64;
+/// Positions whose keys lie interleaved.
+pub const KV_TILE: usize = 8;
 
 /// What changes from call to call: a ragged batch of `n` tokens.
 #[repr(C)]
@@ -174,7 +176,8 @@ pub struct SwigluArgs {
 /// the query heads that share the KV head, token-major, just as `attention` divides its work.
 ///
 /// In a KV block, layer `l` begins at `l * 2 * kv_heads * KV_BLOCK * head_dim` elements: first K as
-/// `[kv_heads][KV_BLOCK][head_dim]`, then V the same.
+/// `[kv_heads][KV_BLOCK / KV_TILE][head_dim][KV_TILE]`, then V as `[kv_heads][KV_BLOCK][head_dim]`. So eight positions' scores,
+/// as eight of a head's outputs, are one vector of sums, and no horizontal sum is needed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct RopeKvArgs {

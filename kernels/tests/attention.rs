@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Aligned, Noise, assert_close, call_of, each_variant, run, scalar};
-use tc_kernels::abi::{AttentionArgs, Call, KV_BLOCK, RopeKvArgs};
+use tc_kernels::abi::{AttentionArgs, Call, KV_BLOCK, KV_TILE, RopeKvArgs};
 use tc_kernels::half::f16_to_f32;
 use tc_kernels::layout::padded_width;
 use tc_kernels::table::Chosen;
@@ -55,8 +55,11 @@ impl Cache {
     /// Element `i` of K (`part` 0) or V (1) as the ABI places it.
     fn get(&self, shape: &Shape, part: usize, head: usize, sequence: usize, position: usize, i: usize) -> f32 {
         let block = TABLES[sequence][position / KV_BLOCK] as usize;
-        let row = ((LAYER * 2 + part) * shape.kv_heads + head) * KV_BLOCK + position % KV_BLOCK;
-        let at = block * self.block_bytes / if shape.f16 { 2 } else { 4 } + row * shape.head_dim + i;
+        let first = ((LAYER * 2 + part) * shape.kv_heads + head) * KV_BLOCK * shape.head_dim;
+        let p = position % KV_BLOCK;
+        let key = (p / KV_TILE * shape.head_dim + i) * KV_TILE + p % KV_TILE;
+        let within = if part == 0 { key } else { p * shape.head_dim + i };
+        let at = block * self.block_bytes / if shape.f16 { 2 } else { 4 } + first + within;
         if shape.f16 {
             f16_to_f32(u16::from_le_bytes(self.pool.bytes().as_chunks().0[at]))
         } else {

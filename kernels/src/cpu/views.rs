@@ -1,7 +1,7 @@
 //! The slices that one task works on, made from the ABI's pointers. Making a view is unsafe and says what must hold;
 //! using one is safe.
 
-use crate::abi::{AttentionArgs, BLOCK_ROWS, Call, KV_BLOCK, LinearArgs, RopeKvArgs};
+use crate::abi::{AttentionArgs, BLOCK_ROWS, Call, KV_BLOCK, KV_TILE, LinearArgs, RopeKvArgs};
 
 use super::q8::Q8Ref;
 
@@ -162,37 +162,56 @@ impl<'a> Cached<'a> {
         Cached { kv: call.kv, table, block_bytes: call.kv_block_bytes, k_offset, v_offset, head_dim, f16: size == 2 }
     }
 
-    fn at(&self, position: usize, offset: usize, size: usize) -> *mut u8 {
+    /// Element `within` of this head's K or V (as `offset` says) in the block that holds `position`.
+    fn at<E: Element>(&self, position: usize, offset: usize, within: usize) -> *mut E {
+        assert!(self.f16 == (size_of::<E>() == 2));
         let block = self.table[position / KV_BLOCK] as usize;
-        let within = offset + position % KV_BLOCK * self.head_dim * size;
         // SAFETY: block ids are of the pool, and the offset lies within a block.
-        unsafe { self.kv.add(block * self.block_bytes + within) }
+        unsafe { self.kv.add(block * self.block_bytes + offset).cast::<E>().add(within) }
     }
 
     /// Keys and values of positions `begin..end`, which lie in one block; `E` must be the cache's element type.
-    pub fn rows<E: Element>(&self, begin: usize, end: usize) -> (&'a [E], &'a [E]) {
-        assert!(begin < end && begin / KV_BLOCK == (end - 1) / KV_BLOCK && self.f16 == (size_of::<E>() == 2));
-        let length = (end - begin) * self.head_dim;
-        // SAFETY: the rows lie within one block; they were written before this instruction began, and none writes now.
+    pub fn span<E: Element>(&self, begin: usize, end: usize) -> Span<'a, E> {
+        assert!(begin < end && begin / KV_BLOCK == (end - 1) / KV_BLOCK);
+        let (first, count) = (begin % KV_BLOCK, end - begin);
+        let tiles = first / KV_TILE..(first + count).div_ceil(KV_TILE);
+        let tile = KV_TILE * self.head_dim;
+        // SAFETY: tiles and rows lie within one block, all of which may be read; the rows were written before this
+        // instruction began, and none writes now.
         unsafe {
-            let k = self.at(begin, self.k_offset, size_of::<E>()).cast::<E>().cast_const();
-            let v = self.at(begin, self.v_offset, size_of::<E>()).cast::<E>().cast_const();
-            (core::slice::from_raw_parts(k, length), core::slice::from_raw_parts(v, length))
+            let k = self.at::<E>(begin, self.k_offset, tiles.start * tile).cast_const();
+            let v = self.at::<E>(begin, self.v_offset, first * self.head_dim).cast_const();
+            Span {
+                k: core::slice::from_raw_parts(k, tiles.len() * tile),
+                v: core::slice::from_raw_parts(v, count * self.head_dim),
+                skip: first % KV_TILE,
+                head_dim: self.head_dim,
+            }
         }
     }
+}
 
-    /// The key and value row of one position, to write.
-    ///
-    /// # Safety
-    /// Nobody else may touch this position's rows meanwhile.
-    unsafe fn row_mut<E: Element>(&self, position: usize) -> (&'a mut [E], &'a mut [E]) {
-        assert!(self.f16 == (size_of::<E>() == 2));
-        // SAFETY: the rows lie within one block, K and V do not overlap, and the caller promises that they are ours.
-        unsafe {
-            let k = self.at(position, self.k_offset, size_of::<E>()).cast::<E>();
-            let v = self.at(position, self.v_offset, size_of::<E>()).cast::<E>();
-            (core::slice::from_raw_parts_mut(k, self.head_dim), core::slice::from_raw_parts_mut(v, self.head_dim))
-        }
+/// Keys and values of a few positions.
+#[derive(Clone, Copy)]
+pub struct Span<'a, E> {
+    /// `[tiles][head_dim][KV_TILE]`
+    pub k: &'a [E],
+    /// `[positions][head_dim]`
+    pub v: &'a [E],
+    /// Positions of the first tile before the span.
+    pub skip: usize,
+    pub head_dim: usize,
+}
+
+impl<'a, E: Element> Span<'a, E> {
+    pub fn len(&self) -> usize {
+        self.v.len() / self.head_dim
+    }
+
+    /// Element `i` of the key of the span's position `p`.
+    pub fn key(&self, p: usize, i: usize) -> E {
+        let p = self.skip + p;
+        self.k[(p / KV_TILE * self.head_dim + i) * KV_TILE + p % KV_TILE]
     }
 }
 
@@ -248,7 +267,7 @@ impl<'a> Heads<'a> {
     }
 
     /// Ranges of positions, each within one block of the cache.
-    pub fn spans(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+    pub fn spans(&self) -> impl Iterator<Item = (usize, usize)> + Clone + use<> {
         let (begin, end) = (self.begin, self.end);
         (begin / KV_BLOCK..end.div_ceil(KV_BLOCK)).map(move |b| (begin.max(b * KV_BLOCK), end.min((b + 1) * KV_BLOCK)))
     }
@@ -308,9 +327,19 @@ impl<'a> RopeKv<'a> {
         self.cache.f16
     }
 
-    /// The cache's key and value row of this token and head.
-    pub fn cache_rows<E: Element>(&mut self) -> (&mut [E], &mut [E]) {
+    /// Writes element `i` of this token's key.
+    pub fn put_key<E: Element>(&mut self, i: usize, value: E) {
+        assert!(i < self.head_dim);
+        let position = self.position % KV_BLOCK;
+        let within = (position / KV_TILE * self.head_dim + i) * KV_TILE + position % KV_TILE;
         // SAFETY: a token's position is its own in this call, and only this task writes this head there.
-        unsafe { self.cache.row_mut(self.position) }
+        unsafe { self.cache.at::<E>(self.position, self.cache.k_offset, within).write(value) }
+    }
+
+    /// The cache's value row of this token and head.
+    pub fn value_row<E: Element>(&mut self) -> &mut [E] {
+        let row = self.cache.at::<E>(self.position, self.cache.v_offset, self.position % KV_BLOCK * self.head_dim);
+        // SAFETY: as above, and values are no keys.
+        unsafe { core::slice::from_raw_parts_mut(row, self.head_dim) }
     }
 }

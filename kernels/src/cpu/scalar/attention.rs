@@ -1,6 +1,6 @@
 //! Softmax attention in two passes: the largest score, then the weighted sum.
 
-use crate::cpu::views::{Element, Heads};
+use crate::cpu::views::{Element, Heads, Span};
 
 pub fn attention(heads: Heads) {
     if heads.cache.f16 { attention_as::<u16>(heads) } else { attention_as::<f32>(heads) }
@@ -8,11 +8,12 @@ pub fn attention(heads: Heads) {
 
 fn attention_as<E: Element>(mut heads: Heads) {
     let (head_dim, scale, cache) = (heads.head_dim, heads.scale, heads.cache);
+    let spans = heads.spans();
     for (h, q) in heads.q().chunks(head_dim).enumerate() {
         let scores = || {
-            heads.spans().flat_map(move |(begin, end)| {
-                let (k, v) = cache.rows::<E>(begin, end);
-                k.chunks(head_dim).zip(v.chunks(head_dim)).map(move |(k, v)| (scale * dot(q, k), v))
+            spans.clone().flat_map(move |(begin, end)| {
+                let span = cache.span::<E>(begin, end);
+                (0..span.len()).map(move |p| (scale * dot(q, &span, p), &span.v[p * head_dim..][..head_dim]))
             })
         };
         let largest = scores().fold(f32::NEG_INFINITY, |m, (score, _)| m.max(score));
@@ -29,6 +30,6 @@ fn attention_as<E: Element>(mut heads: Heads) {
     }
 }
 
-fn dot<E: Element>(q: &[f32], k: &[E]) -> f32 {
-    q.iter().zip(k).map(|(q, k)| q * k.to_f32()).sum()
+fn dot<E: Element>(q: &[f32], span: &Span<E>, p: usize) -> f32 {
+    q.iter().enumerate().map(|(i, q)| q * span.key(p, i).to_f32()).sum()
 }

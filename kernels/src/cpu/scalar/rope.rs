@@ -36,9 +36,8 @@ fn rope_kv_as<E: Element>(mut token: RopeKv) {
         rotate(x, token.q_norm, token.eps, cos, sin, |i, value| y[i] = value);
     }
     let (k, v, k_norm, eps) = (token.k, token.v, token.k_norm, token.eps);
-    let (k_out, v_out) = token.cache_rows::<E>();
-    rotate(k, k_norm, eps, cos, sin, |i, value| k_out[i] = E::from_f32(value));
-    for (out, value) in v_out.iter_mut().zip(v) {
+    rotate(k, k_norm, eps, cos, sin, |i, value| token.put_key(i, E::from_f32(value)));
+    for (out, value) in token.value_row::<E>().iter_mut().zip(v) {
         *out = E::from_f32(*value);
     }
 }

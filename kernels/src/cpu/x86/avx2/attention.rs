@@ -5,11 +5,14 @@
 
 use core::arch::x86_64::*;
 
-use crate::abi::KV_BLOCK;
+use crate::abi::{KV_BLOCK, KV_TILE};
 use crate::cpu::scalar;
-use crate::cpu::views::Heads;
+use crate::cpu::views::{Heads, Span};
 
-use super::lanes::{Cell, exp, largest, load, store, sum, sum_each};
+use super::lanes::{Cell, exp, largest, load, store, sum};
+
+/// Of each head and position of a block.
+type Scores<const H: usize> = [[[f32; 8]; KV_BLOCK / 8]; H];
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub fn attention(heads: Heads) {
@@ -19,22 +22,22 @@ pub fn attention(heads: Heads) {
     if heads.cache.f16 { all_heads::<u16>(heads) } else { all_heads::<f32>(heads) }
 }
 
-/// Heads in threes: 3 heads × 4 positions of scores fill the registers.
+/// Up to three heads at a time with as many vectors of each as fit the registers.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn all_heads<E: Cell>(mut heads: Heads) {
     let mut h = 0;
     while h < heads.count {
         h += match heads.count - h {
-            1 => some_heads::<E, 1>(&mut heads, h),
-            2 | 4 => some_heads::<E, 2>(&mut heads, h),
-            _ => some_heads::<E, 3>(&mut heads, h),
+            1 => some_heads::<E, 1, 4>(&mut heads, h),
+            2 | 4 => some_heads::<E, 2, 4>(&mut heads, h),
+            _ => some_heads::<E, 3, 3>(&mut heads, h),
         };
     }
 }
 
-/// Heads `first..first + H`; returns `H`.
+/// Heads `first..first + H`, `V` vectors of each at a time; returns `H`.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn some_heads<E: Cell, const H: usize>(heads: &mut Heads, first: usize) -> usize {
+fn some_heads<E: Cell, const H: usize, const V: usize>(heads: &mut Heads, first: usize) -> usize {
     let (head_dim, scale, cache) = (heads.head_dim, heads.scale, heads.cache);
     let q = &heads.q()[first * head_dim..][..H * head_dim];
     let spans = heads.spans();
@@ -42,14 +45,17 @@ fn some_heads<E: Cell, const H: usize>(heads: &mut Heads, first: usize) -> usize
     y.fill(0.0);
     let (mut most, mut total) = ([f32::NEG_INFINITY; H], [0.0; H]);
     for (begin, end) in spans {
-        let (k, v) = cache.rows::<E>(begin, end);
-        let mut scores = [[f32::NEG_INFINITY; KV_BLOCK]; H];
-        dots::<E, H>(q, k, head_dim, &mut scores);
+        let span = cache.span::<E>(begin, end);
+        let mut scores = [[[0.0; 8]; KV_BLOCK / 8]; H];
+        dots::<E, H, V>(q, &span, &mut scores);
         let mut shrink = [0.0; H];
         for h in 0..H {
-            shrink[h] = soften(&mut scores[h], scale, end - begin, &mut most[h], &mut total[h]);
+            let scores = &mut scores[h].as_flattened_mut()[..span.k.len() / head_dim];
+            scores[..span.skip].fill(f32::NEG_INFINITY);
+            scores[span.skip + span.len()..].fill(f32::NEG_INFINITY);
+            shrink[h] = soften(scores, scale, &mut most[h], &mut total[h]);
         }
-        weigh::<E, H>(&scores, v, head_dim, shrink, y);
+        weigh::<E, H, V>(&scores, &span, shrink, y);
     }
     for (y, total) in y.chunks_exact_mut(head_dim).zip(total) {
         let inverse = _mm256_set1_ps(1.0 / total);
@@ -60,62 +66,75 @@ fn some_heads<E: Cell, const H: usize>(heads: &mut Heads, first: usize) -> usize
     H
 }
 
-/// `scores[h][p] = q_h · k_p`, four positions at a time.
+/// `scores[h][p] = q_h · k_p` for all positions of the span's tiles.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn dots<E: Cell, const H: usize>(q: &[f32], k: &[E], head_dim: usize, scores: &mut [[f32; KV_BLOCK]; H]) {
-    let steps = head_dim / 8;
-    let (q, _) = q.as_chunks::<8>();
-    let fours = k.chunks_exact(4 * head_dim);
-    let rest = fours.remainder();
-    let mut p = 0;
-    for four in fours {
-        let (four, _) = four.as_chunks::<8>();
-        let mut sums = [[_mm256_setzero_ps(); 4]; H];
-        for i in 0..steps {
-            for j in 0..4 {
-                // SAFETY: this function has the features.
-                let k = unsafe { E::load8(&four[j * steps + i]) };
-                for h in 0..H {
-                    sums[h][j] = _mm256_fmadd_ps(load(&q[h * steps + i]), k, sums[h][j]);
-                }
-            }
+fn dots<E: Cell, const H: usize, const V: usize>(q: &[f32], span: &Span<E>, scores: &mut Scores<H>) {
+    let tiles = span.k.len() / (KV_TILE * span.head_dim);
+    let mut i = 0;
+    while i < tiles {
+        i += if i + V <= tiles {
+            dots_part::<E, H, V>(q, span, i, scores)
+        } else {
+            dots_part::<E, H, 1>(q, span, i, scores)
+        };
+    }
+}
+
+/// Tiles `i..i + V`; returns `V`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dots_part<E: Cell, const H: usize, const V: usize>(
+    q: &[f32],
+    span: &Span<E>,
+    i: usize,
+    scores: &mut Scores<H>,
+) -> usize {
+    let head_dim = span.head_dim;
+    let mut tiles: [&[[E; 8]]; V] = [&[]; V];
+    for j in 0..V {
+        tiles[j] = &span.k.as_chunks().0[(i + j) * head_dim..][..head_dim];
+    }
+    let mut queries: [&[f32]; H] = [&[]; H];
+    for h in 0..H {
+        queries[h] = &q[h * head_dim..][..head_dim];
+    }
+    let mut sums = [[_mm256_setzero_ps(); V]; H];
+    for d in 0..head_dim {
+        let mut k = [_mm256_setzero_ps(); V];
+        for j in 0..V {
+            // SAFETY: this function has the features.
+            k[j] = unsafe { E::load8(&tiles[j][d]) };
         }
         for h in 0..H {
-            // SAFETY: four scores from p on: a span has at most KV_BLOCK positions.
-            unsafe { _mm_storeu_ps(scores[h][p..p + 4].as_mut_ptr(), sum_each(sums[h])) }
-        }
-        p += 4;
-    }
-    for row in rest.chunks_exact(head_dim) {
-        let (row, _) = row.as_chunks::<8>();
-        for h in 0..H {
-            let mut total = _mm256_setzero_ps();
-            for i in 0..steps {
-                // SAFETY: this function has the features.
-                total = _mm256_fmadd_ps(load(&q[h * steps + i]), unsafe { E::load8(&row[i]) }, total);
+            let q = _mm256_set1_ps(queries[h][d]);
+            for j in 0..V {
+                sums[h][j] = _mm256_fmadd_ps(q, k[j], sums[h][j]);
             }
-            scores[h][p] = sum(total);
         }
-        p += 1;
     }
+    for h in 0..H {
+        for j in 0..V {
+            store(&mut scores[h][i + j], sums[h][j]);
+        }
+    }
+    V
 }
 
 /// Turns one head's scores into weights and updates its `m` and `l`; returns by what earlier sums shrink.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn soften(scores: &mut [f32; KV_BLOCK], scale: f32, count: usize, most: &mut f32, total: &mut f32) -> f32 {
+fn soften(scores: &mut [f32], scale: f32, most: &mut f32, total: &mut f32) -> f32 {
     let scale = _mm256_set1_ps(scale);
-    let used = &mut scores.as_chunks_mut::<8>().0[..count.div_ceil(8)];
     let mut here = _mm256_set1_ps(*most);
-    for score in used.iter_mut() {
+    for score in scores.as_chunks_mut().0 {
         let scaled = _mm256_mul_ps(load(score), scale);
         here = _mm256_max_ps(scaled, here);
         store(score, scaled);
     }
     let new = largest(here);
     let mut sums = _mm256_setzero_ps();
-    for score in used {
+    for score in scores.as_chunks_mut().0 {
         let weight = exp(_mm256_sub_ps(load(score), _mm256_set1_ps(new)));
         sums = _mm256_add_ps(sums, weight);
         store(score, weight);
@@ -126,25 +145,17 @@ fn soften(scores: &mut [f32; KV_BLOCK], scale: f32, count: usize, most: &mut f32
     shrink
 }
 
-/// `y_h = y_h * shrink_h + sum over p of scores[h][p] * v_p`, 32 values of a head at a time: 3 heads × 4 vectors of sums.
+/// `y_h = y_h * shrink_h + sum over p of scores[h][p] * v_p`
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn weigh<E: Cell, const H: usize>(
-    scores: &[[f32; KV_BLOCK]; H],
-    v: &[E],
-    head_dim: usize,
-    shrink: [f32; H],
-    y: &mut [f32],
-) {
-    let steps = head_dim / 8;
-    let (v, _) = v.as_chunks::<8>();
-    let (y, _) = y.as_chunks_mut::<8>();
+fn weigh<E: Cell, const H: usize, const V: usize>(scores: &Scores<H>, span: &Span<E>, shrink: [f32; H], y: &mut [f32]) {
+    let steps = span.head_dim / 8;
     let mut i = 0;
     while i < steps {
-        i += if i + 4 <= steps {
-            weigh_part::<E, H, 4>(scores, v, steps, i, &shrink, y)
+        i += if i + V <= steps {
+            weigh_part::<E, H, V>(scores, span, i, &shrink, y)
         } else {
-            weigh_part::<E, H, 1>(scores, v, steps, i, &shrink, y)
+            weigh_part::<E, H, 1>(scores, span, i, &shrink, y)
         };
     }
 }
@@ -153,26 +164,35 @@ fn weigh<E: Cell, const H: usize>(
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn weigh_part<E: Cell, const H: usize, const V: usize>(
-    scores: &[[f32; KV_BLOCK]; H],
-    v: &[[E; 8]],
-    steps: usize,
+    scores: &Scores<H>,
+    span: &Span<E>,
     i: usize,
     shrink: &[f32; H],
-    y: &mut [[f32; 8]],
+    y: &mut [f32],
 ) -> usize {
+    let steps = span.head_dim / 8;
+    let (y, _) = y.as_chunks_mut::<8>();
+    let mut weights: [&[f32]; H] = [&[]; H];
+    for h in 0..H {
+        weights[h] = &scores[h].as_flattened()[span.skip..][..span.len()];
+    }
     let mut sums = [[_mm256_setzero_ps(); V]; H];
     for h in 0..H {
         for j in 0..V {
             sums[h][j] = _mm256_mul_ps(load(&y[h * steps + i + j]), _mm256_set1_ps(shrink[h]));
         }
     }
-    for (p, row) in v.chunks_exact(steps).take(KV_BLOCK).enumerate() {
+    for (p, row) in span.v.as_chunks().0.chunks_exact(steps).enumerate() {
         let row = &row[i..i + V];
+        let mut v = [_mm256_setzero_ps(); V];
         for j in 0..V {
             // SAFETY: this function has the features.
-            let v = unsafe { E::load8(&row[j]) };
-            for h in 0..H {
-                sums[h][j] = _mm256_fmadd_ps(_mm256_set1_ps(scores[h][p]), v, sums[h][j]);
+            v[j] = unsafe { E::load8(&row[j]) };
+        }
+        for h in 0..H {
+            let weight = _mm256_set1_ps(weights[h][p]);
+            for j in 0..V {
+                sums[h][j] = _mm256_fmadd_ps(weight, v[j], sums[h][j]);
             }
         }
     }

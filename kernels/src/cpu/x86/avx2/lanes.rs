@@ -56,14 +56,6 @@ pub fn sum(x: __m256) -> f32 {
     _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
 }
 
-/// The sums of four vectors.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-pub fn sum_each(x: [__m256; 4]) -> __m128 {
-    let pairs = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
-    _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps::<1>(pairs))
-}
-
 /// The largest of eight values.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
