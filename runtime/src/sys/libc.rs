@@ -14,8 +14,6 @@ pub const MAP_ANONYMOUS: c_int = 0x1000;
 pub const MAP_NORESERVE: c_int = 0x4000;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub const MAP_NORESERVE: c_int = 0x40;
-#[cfg(target_os = "linux")]
-pub const MADV_HUGEPAGE: c_int = 14;
 
 unsafe extern "C" {
     pub fn mmap(
@@ -27,7 +25,6 @@ unsafe extern "C" {
         offset: i64,
     ) -> *mut c_void;
     pub fn munmap(address: *mut c_void, length: usize) -> c_int;
-    pub fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
 }
 
 /// What `mmap` returns when it fails.

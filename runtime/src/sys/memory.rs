@@ -31,15 +31,6 @@ impl Memory {
         }
     }
 
-    /// Asks for huge pages: fewer TLB misses over memory that is streamed. A hint, so failure does not matter.
-    pub fn prefer_huge_pages(&self) {
-        #[cfg(target_os = "linux")]
-        // SAFETY: the range is exactly our mapping, and the advice changes no contents.
-        unsafe {
-            libc::madvise(self.start.as_ptr().cast(), self.len, libc::MADV_HUGEPAGE);
-        }
-    }
-
     /// For kernels; whoever writes through it must not do so while a slice of the same bytes is borrowed.
     pub fn as_ptr(&self) -> *mut u8 {
         self.start.as_ptr()
