@@ -62,7 +62,7 @@ fn stream(tokenizer: &Tokenizer, ids: &[u32]) -> String {
     text
 }
 
-const FIXTURES: [&str; 14] = [
+const FIXTURES: [&str; 15] = [
     "gpt2.json",
     "smollm.json",
     "llama3.json",
@@ -74,6 +74,7 @@ const FIXTURES: [&str; 14] = [
     "spm.model",
     "spm-collapse.model",
     "spm-bare.model",
+    "spm-charsmap.model",
     "llama2c.bin",
     "llama3.model",
     "tekken.json",

@@ -49,7 +49,7 @@ fn define_sentencepiece(vocab: &GgufVocab) -> Result<Definition> {
         unk: vocab.unk.or_else(|| unknown(&tokens)),
         ..Rules::new(Symbols::Chars, Pattern::Whole)
     };
-    Ok(Definition { rules, tokens, merges })
+    Ok(Definition { rules, charsmap: None, tokens, merges })
 }
 
 fn define_byte_level(vocab: &GgufVocab) -> Result<Definition> {
@@ -70,7 +70,7 @@ fn define_byte_level(vocab: &GgufVocab) -> Result<Definition> {
         eos: vocab.eos,
         ..Rules::new(Symbols::Bytes, named.pattern)
     };
-    Ok(Definition { rules, tokens: tokens.collect(), merges: merges(vocab)? })
+    Ok(Definition { rules, charsmap: None, tokens: tokens.collect(), merges: merges(vocab)? })
 }
 
 fn byte_level_token(alphabet: &ByteAlphabet, text: &str, kind: i64) -> (Vec<u8>, Kind) {

@@ -94,7 +94,7 @@ pub fn define(bytes: &[u8], companions: &Companions) -> Result<Definition> {
         add(&mut tokens, added, rules.nfc)?;
     }
     let merges = MergeOrder::Listed(merges(&file.model)?);
-    companions.apply(Definition { rules, tokens, merges })
+    companions.apply(Definition { rules, charsmap: None, tokens, merges })
 }
 
 fn check_model(model: &Model) -> Result<()> {

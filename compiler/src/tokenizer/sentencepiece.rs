@@ -23,7 +23,6 @@ struct Settings<'t> {
     bos: &'t str,
     eos: &'t str,
     charsmap: &'t [u8],
-    rule_name: &'t str,
     dummy_prefix: bool,
     collapse_spaces: bool,
     escape_spaces: bool,
@@ -45,9 +44,6 @@ pub fn define(bytes: &[u8]) -> Result<Definition> {
     if settings.space_as_suffix {
         return unsupported("treat_whitespace_as_suffix");
     }
-    if !settings.charsmap.is_empty() {
-        return unsupported(format!("SentencePiece normalizer {:?}", settings.rule_name));
-    }
     if settings.denormalizes {
         return unsupported("a SentencePiece denormalizer");
     }
@@ -68,7 +64,8 @@ pub fn define(bytes: &[u8]) -> Result<Definition> {
         unk: unknown(&tokens),
         ..Rules::new(Symbols::Chars, Pattern::Whole)
     };
-    Ok(Definition { rules, tokens, merges })
+    let charsmap = Some(settings.charsmap.to_vec()).filter(|map| !map.is_empty());
+    Ok(Definition { rules, charsmap, tokens, merges })
 }
 
 /// The tokens and their merging order; `user_defined` says what the pieces of that kind become.
@@ -121,7 +118,6 @@ fn parse(bytes: &[u8]) -> Result<(Vec<Piece<'_>>, Settings<'_>)> {
         bos: "<s>",
         eos: "</s>",
         charsmap: &[],
-        rule_name: "",
         dummy_prefix: true,
         collapse_spaces: true,
         escape_spaces: true,
@@ -175,7 +171,6 @@ impl<'t> Settings<'t> {
     fn read_normalizer(&mut self, message: &'t [u8]) -> Option<()> {
         for field in fields(message) {
             match field? {
-                (1, value) => self.rule_name = value.text()?,
                 (2, value) => self.charsmap = value.bytes()?,
                 (3, value) => self.dummy_prefix = value.flag()?,
                 (4, value) => self.collapse_spaces = value.flag()?,

@@ -88,7 +88,7 @@ pub fn define(bytes: &[u8]) -> Result<Definition> {
     let id = |name| find(name).and_then(|id| u32::try_from(id).ok());
     let mut rules = byte_level_rules(pattern);
     (rules.bos, rules.eos, rules.unk) = (id("<s>"), id("</s>"), id("<unk>"));
-    Ok(Definition { rules, merges: rank_order(&tokens), tokens })
+    Ok(Definition { rules, charsmap: None, merges: rank_order(&tokens), tokens })
 }
 
 /// `count` special tokens: those listed at their ranks, the rest fillers.

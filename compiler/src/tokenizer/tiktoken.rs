@@ -44,7 +44,7 @@ pub fn define(bytes: &[u8]) -> Result<Definition> {
     tokens.extend(special.map(|name| (name.into_bytes(), Kind::Control)));
     let mut rules = byte_level_rules(Pattern::Llama3);
     (rules.bos, rules.eos) = (Some(bos), Some(bos + 1));
-    Ok(Definition { rules, merges: rank_order(&tokens), tokens })
+    Ok(Definition { rules, charsmap: None, merges: rank_order(&tokens), tokens })
 }
 
 /// Tokens put in the order of their ranks, which are 0, 1, 2, …, with every single byte among them.

@@ -13,6 +13,7 @@ import base64
 import io
 import json
 import struct
+import tempfile
 from pathlib import Path
 
 import sentencepiece
@@ -40,6 +41,13 @@ LLAMA3_SPECIAL = [
     "<|finetune_right_pad_id|>", "<|step_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>",
     "<|eot_id|>", "<|python_tag|>", "<|image|>",
 ] + [f"<|reserved_special_token_{i}|>" for i in range(2, 246)]
+# Normalisation like nmt_nfkc's, but small: replaced, composed, dropped, widened, spaces of many kinds.
+CHARSMAP = [(chr(0xFF01 + i), chr(0x21 + i)) for i in range(94)] + [
+    ("ﬁ", "fi"), ("ﬃ", "ffi"), ("e\u0301", "é"), ("e\u0302", "ê"), ("e\u0302\u0301", "ế"), ("a\u0323\u0302", "ậ"),
+    ("½", "1⁄2"), ("²", "2"), ("…", "..."), ("\u200b", ""), ("\u200d", ""), ("\u00ad", ""), ("\ufeff", ""),
+    ("\u3000", " "), ("\u00a0", " "), ("\t", " "), ("\n", " "), ("\r", " "), ("\u2028", " "), ("ſ", "s"), ("\u212b", "Å"),
+    ("\u0001", ""), ("\u001f", ""), ("\u1100\u1161", "가"), ("\u1100\u1161\u11a8", "각"), ("🙂", ":)"),
+]
 
 
 def training_texts():
@@ -51,10 +59,11 @@ def training_texts():
 
 def train_sentencepiece(name, **options):
     model = io.BytesIO()
+    options.setdefault("normalization_rule_name", "identity")
     sentences = [line for text in training_texts() for line in text.splitlines() if line and "\0" not in line]
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences), model_writer=model, model_type="bpe", num_threads=1,
-        normalization_rule_name="identity", split_digits=True, minloglevel=2, **options,
+        split_digits=True, minloglevel=2, **options,
     )
     (FIXTURES / f"{name}.model").write_bytes(model.getvalue())
 
@@ -142,6 +151,13 @@ def make_fixtures():
                         user_defined_symbols=["<tool>", "(", "<tool_call>"], control_symbols=["[INST]"])
     train_sentencepiece("spm-bare", vocab_size=500, byte_fallback=True, remove_extra_whitespaces=False,
                         add_dummy_prefix=False, character_coverage=0.98)
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as rules:
+        for source, target in CHARSMAP:
+            rules.write("\t".join(" ".join(f"{ord(c):X}" for c in text) for text in (source, target)) + "\n")
+        rules.flush()
+        train_sentencepiece("spm-charsmap", vocab_size=600, byte_fallback=True, character_coverage=0.98,
+                            user_defined_symbols=["<tool>", "Ａ", "e\u0301x"], normalization_rule_name="user_defined",
+                            normalization_rule_tsv=rules.name)
     for metaspace, name in [(False, "llama2"), (True, "metaspace")]:
         save(from_sentencepiece(FIXTURES / "spm.model", metaspace), name)
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -242,7 +258,7 @@ def read_smollm_gguf(path):
 def fixture_references():
     for name in ["gpt2", "smollm", "llama3", "qwen2", "tekken-hf", "o200k", "llama2", "metaspace"]:
         yield f"{name}.json", Hf(Tokenizer.from_file(str(FIXTURES / f"{name}.json")))
-    for name in ["spm", "spm-collapse", "spm-bare"]:
+    for name in ["spm", "spm-collapse", "spm-bare", "spm-charsmap"]:
         yield f"{name}.model", SentencePiece(FIXTURES / f"{name}.model")
     yield "llama2c.bin", SentencePiece(FIXTURES / "spm.model")
     yield "llama3.model", Tiktoken(LLAMA3, read_ranks(FIXTURES / "llama3.model"), LLAMA3_SPECIAL)

@@ -38,7 +38,7 @@ impl Matcher {
     }
 
     /// The longest token that `text` begins with.
-    fn longest_at(&self, vocab: &Vocab, text: &[u8]) -> Option<u32> {
+    pub fn longest_at(&self, vocab: &Vocab, text: &[u8]) -> Option<u32> {
         let mut range = self.sorted.as_slice();
         let mut longest = None;
         for (depth, byte) in text.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! The tokenizer file: docs/tokenizer-format.md says what each byte is.
 
 use super::Tokenizer;
+use super::charsmap::CharsMap;
 use super::index::Index;
 use super::merges::Merges;
 use super::pretokenize::Pattern;
@@ -21,6 +22,7 @@ const TOKEN_INDEX: [u8; 4] = *b"TIDX";
 const PRIORITIES: [u8; 4] = *b"PRIO";
 const PAIRS: [u8; 4] = *b"PAIR";
 const PAIR_INDEX: [u8; 4] = *b"PIDX";
+const CHARSMAP: [u8; 4] = *b"CMAP";
 
 type Flag = (u32, fn(&mut Rules) -> &mut bool);
 
@@ -51,6 +53,7 @@ pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
             sections.push((PAIR_INDEX, words(index.slots())));
         }
     }
+    sections.extend(tokenizer.charsmap.as_ref().map(|map| (CHARSMAP, map.blob().to_vec())));
     let data: usize = sections.iter().map(|(_, bytes)| bytes.len().next_multiple_of(4)).sum();
     let begin = HEADER_LEN + ENTRY_LEN * sections.len();
     let mut out = header(tokenizer, word(begin + data)?, word(sections.len())?)?;
@@ -115,7 +118,8 @@ pub fn read(bytes: &[u8]) -> Result<Tokenizer> {
         };
         Merges::Listed { index: file.index(PAIR_INDEX, pairs.len())?, pairs: pairs.to_vec() }
     };
-    Tokenizer::assemble(rules, vocab, merges).or_else(invalid)
+    let charsmap = file.find(CHARSMAP)?.map(|blob| CharsMap::new(blob.to_vec())).transpose().or_else(invalid)?;
+    Tokenizer::assemble(rules, charsmap, vocab, merges).or_else(invalid)
 }
 
 fn read_rules(bytes: &[u8]) -> Result<Rules> {
@@ -149,7 +153,7 @@ struct File<'t> {
 impl<'t> File<'t> {
     /// Every section is known and lies within the file.
     fn check_sections(&self) -> Result<()> {
-        const KNOWN: [[u8; 4]; 7] = [TEXT, ENDS, KINDS, TOKEN_INDEX, PRIORITIES, PAIRS, PAIR_INDEX];
+        const KNOWN: [[u8; 4]; 8] = [TEXT, ENDS, KINDS, TOKEN_INDEX, PRIORITIES, PAIRS, PAIR_INDEX, CHARSMAP];
         if self.sections as usize > KNOWN.len() {
             return invalid(format!("at byte 36: {} sections", self.sections));
         }

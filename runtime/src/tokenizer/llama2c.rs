@@ -39,7 +39,7 @@ pub fn read(bytes: &[u8]) -> Result<Tokenizer> {
         eos: Some(2),
         ..Rules::new(Symbols::Chars, Pattern::Whole)
     };
-    Tokenizer::new(Definition { rules, tokens, merges: MergeOrder::ByToken(priorities(&merged)) })
+    Tokenizer::new(Definition { rules, charsmap: None, tokens, merges: MergeOrder::ByToken(priorities(&merged)) })
 }
 
 fn token(id: usize, text: &[u8]) -> Option<(Vec<u8>, Kind)> {

@@ -6,6 +6,7 @@
 
 mod added;
 mod bpe;
+mod charsmap;
 mod decode;
 mod format;
 mod index;
@@ -30,6 +31,7 @@ pub use vocab::Kind;
 
 use added::{Matcher, Part};
 use bpe::Encoder;
+use charsmap::CharsMap;
 use merges::Merges;
 use vocab::Vocab;
 
@@ -47,6 +49,7 @@ pub enum Special {
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     rules: Rules,
+    charsmap: Option<CharsMap>,
     vocab: Vocab,
     merges: Merges,
     /// What is recognised in the raw text, and what in the normalised.
@@ -58,6 +61,8 @@ pub struct Tokenizer {
 #[derive(Clone, Debug)]
 pub struct Definition {
     pub rules: Rules,
+    /// SentencePiece's precompiled normalisation, applied before the rules.
+    pub charsmap: Option<Vec<u8>>,
     pub tokens: Vec<(Vec<u8>, Kind)>,
     pub merges: MergeOrder,
 }
@@ -86,11 +91,17 @@ impl Tokenizer {
             MergeOrder::ByToken(priorities) => Merges::ByToken(priorities),
             MergeOrder::Listed(pairs) => Merges::listed(pairs),
         };
-        Self::assemble(definition.rules, vocab, merges).map_err(invalid)
+        let charsmap = definition.charsmap.map(CharsMap::new).transpose().map_err(invalid)?;
+        Self::assemble(definition.rules, charsmap, vocab, merges).map_err(invalid)
     }
 
     /// Checks what ties the parts together.
-    fn assemble(rules: Rules, vocab: Vocab, merges: Merges) -> std::result::Result<Tokenizer, &'static str> {
+    fn assemble(
+        rules: Rules,
+        charsmap: Option<CharsMap>,
+        vocab: Vocab,
+        merges: Merges,
+    ) -> std::result::Result<Tokenizer, &'static str> {
         let exists = |id: u32| (id as usize) < vocab.len();
         if ![rules.bos, rules.eos, rules.unk].into_iter().flatten().all(exists) {
             return Err("a special token's id is not in the vocabulary");
@@ -106,7 +117,7 @@ impl Tokenizer {
         }
         let raw = Matcher::new(&vocab, |kind| kind.is_special() || kind == Kind::Added);
         let normalized = Matcher::new(&vocab, |kind| kind == Kind::UserDefined);
-        Ok(Tokenizer { rules, vocab, merges, raw, normalized })
+        Ok(Tokenizer { rules, charsmap, vocab, merges, raw, normalized })
     }
 
     /// The tokenizer in our own format.
@@ -155,7 +166,8 @@ impl Tokenizer {
     }
 
     fn encode_between(&self, text: &str, first: bool, special: Special, encoder: &mut Encoder, out: &mut Vec<u32>) {
-        let text = normalize::normalize(&self.rules, text, first);
+        let mapped = self.charsmap.as_ref().map(|map| map.apply(text, &self.normalized, &self.vocab));
+        let text = normalize::normalize(&self.rules, mapped.as_deref().unwrap_or(text), first);
         for part in self.normalized.parts(&self.vocab, &text, special) {
             match part {
                 Part::Token(id) => out.push(id),

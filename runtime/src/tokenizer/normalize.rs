@@ -8,7 +8,7 @@ use super::rules::{Prefix, Rules};
 /// SentencePiece's sign for a space.
 const ESCAPED_SPACE: char = '\u{2581}';
 
-/// Applies the rules to `text`; `first` tells that it stands at the beginning of the whole.
+/// Applies the rules to a text that was not empty; `first` tells that it stands at the beginning of the whole.
 ///
 /// SentencePiece writes every space as `▁`; here every `▁` becomes a space, which is the same since both end up alike.
 pub fn normalize<'t>(rules: &Rules, text: &'t str, first: bool) -> Cow<'t, str> {
@@ -24,7 +24,7 @@ pub fn normalize<'t>(rules: &Rules, text: &'t str, first: bool) -> Cow<'t, str> 
         Prefix::First => first,
         Prefix::Every => true,
     };
-    if wanted && !text.is_empty() && !(rules.prefix_unless_space && text.starts_with(' ')) {
+    if wanted && !(rules.prefix_unless_space && text.starts_with(' ')) {
         text.to_mut().insert(0, ' ');
     }
     if rules.collapse_spaces {
@@ -59,7 +59,8 @@ mod tests {
     fn prefixes() {
         let rules = rules();
         assert_eq!(normalize(&rules, " a▁b", true), "  a b");
-        assert_eq!(normalize(&rules, "", true), "");
+        // A charsmap may have left nothing of a text.
+        assert_eq!(normalize(&rules, "", true), " ");
         let polite = Rules { prefix_unless_space: true, ..rules.clone() };
         assert_eq!(normalize(&polite, "▁a", true), " a");
         let first = Rules { prefix: Prefix::First, ..rules };

@@ -22,14 +22,14 @@ fn small() -> [Tokenizer; 2] {
         unk: Some(0),
         ..Rules::new(Symbols::Chars, Pattern::Whole)
     };
-    let chars = Definition { rules, tokens, merges: MergeOrder::ByToken(priorities) };
+    let chars = Definition { rules, charsmap: None, tokens, merges: MergeOrder::ByToken(priorities) };
 
     let mut tokens: Vec<_> = (0..=255).map(|byte: u8| (vec![byte], Kind::Normal)).collect();
     tokens.extend(["ab", " ab", "abab"].map(|text| (text.as_bytes().to_vec(), Kind::Normal)));
     tokens.extend(["<|end|>", "<|end|>!"].map(|text| (text.as_bytes().to_vec(), Kind::Control)));
     let [a, b, space] = [b'a', b'b', b' '].map(u32::from);
     let merges = MergeOrder::Listed(vec![[a, b, 256], [space, 256, 257], [256, 256, 258]]);
-    let bytes = Definition { rules: Rules::new(Symbols::Bytes, Pattern::Llama3), tokens, merges };
+    let bytes = Definition { rules: Rules::new(Symbols::Bytes, Pattern::Llama3), charsmap: None, tokens, merges };
     [chars, bytes].map(|definition| Tokenizer::new(definition).unwrap())
 }
 
