@@ -67,6 +67,11 @@ pub fn import_file(path: &Path) -> Result<TokenizerFile> {
     import_with(path, hf::Companions::default())
 }
 
+/// Imports a file's content, whatever of these it is.
+pub fn import_bytes(bytes: &[u8]) -> Result<TokenizerFile> {
+    import_content(bytes, &hf::Companions::default())
+}
+
 /// Imports the tokenizer of a checkpoint's folder, with what the files beside it say.
 pub fn import_dir(dir: &Path) -> Result<TokenizerFile> {
     let Some(path) = NAMES.map(|name| dir.join(name)).into_iter().find(|path| path.is_file()) else {
@@ -82,10 +87,10 @@ pub fn import_gguf(vocab: &GgufVocab) -> Result<TokenizerFile> {
 
 fn import_with(path: &Path, companions: hf::Companions) -> Result<TokenizerFile> {
     let bytes = read(path)?;
-    import_bytes(&bytes, &companions).map_err(|error| error.in_place(path.display()))
+    import_content(&bytes, &companions).map_err(|error| error.in_place(path.display()))
 }
 
-fn import_bytes(bytes: &[u8], companions: &hf::Companions) -> Result<TokenizerFile> {
+fn import_content(bytes: &[u8], companions: &hf::Companions) -> Result<TokenizerFile> {
     if bytes.trim_ascii_start().starts_with(b"{") {
         return if tekken::recognises(bytes) { tekken::define(bytes) } else { hf::define(bytes, companions) }
             .and_then(build);
