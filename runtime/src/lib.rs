@@ -6,6 +6,7 @@ pub mod error;
 mod exec;
 pub mod kv;
 pub mod model;
+pub mod native;
 pub mod program;
 pub mod prompt;
 pub mod sampling;

@@ -1,21 +1,39 @@
-//! A loaded artifact: mapped, verified, shared by every engine that runs it.
+//! A loaded artifact of either kind: mapped, verified, shared by every engine that runs it.
 
 use crate::chat::ChatFormat;
+use crate::native::{self, Native};
 use crate::program::verify::Verified;
 use crate::program::{self, Cache, Program};
 use crate::sys::Mapping;
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub struct Model {
-    bytes: Mapping,
-    verified: Verified,
+    code: Code,
     info: ModelInfo,
+    layout: Layout,
     /// For errors.
     name: String,
+}
+
+/// What runs the model.
+pub(crate) enum Code {
+    Program { file: Mapping, verified: Verified },
+    Native(Native),
+}
+
+/// Where a call's values lie, for each of its tokens or rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Layout {
+    pub token_arena: u64,
+    pub row_arena: u64,
+    /// In the arena of rows.
+    pub logits_offset: u64,
+    /// In bytes.
+    pub logits_stride: u32,
 }
 
 /// What is worth knowing about a model before running it.
@@ -36,21 +54,38 @@ pub struct ModelInfo {
 }
 
 impl Model {
-    /// Maps and verifies the artifact at `path`. What this costs does not grow with the weights.
+    /// Maps the artifact at `path`, of either kind, and verifies it. What this costs does not grow with the weights.
+    ///
+    /// A native artifact is code, which loading trusts; see docs/native-artifacts.md.
     pub fn load(path: &Path) -> Result<Arc<Model>> {
         let begin = Instant::now();
-        Model::new(Mapping::open(path)?, path.display().to_string(), begin)
+        let (file, name) = (Mapping::open(path)?, path.display().to_string());
+        match native::is_native(&file) {
+            true => Model::from_library(&file, path, begin).map_err(|error| error.in_place(name)),
+            false => Model::from_program(file, name, begin),
+        }
     }
 
-    /// Verifies an artifact in memory, which is copied once. `name` is what errors call it.
+    /// Verifies a program file in memory, which is copied once. `name` is what errors call it.
     pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Arc<Model>> {
         let begin = Instant::now();
-        Model::new(Mapping::from_bytes(bytes)?, name.to_owned(), begin)
+        if native::is_native(bytes) {
+            let message = format!("{name}: a native artifact can only be loaded from a file");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        Model::from_program(Mapping::from_bytes(bytes)?, name.to_owned(), begin)
     }
 
-    fn new(bytes: Mapping, name: String, begin: Instant) -> Result<Arc<Model>> {
-        let verified = program::read(&bytes).map_err(|error| error.in_place(&name))?;
+    fn from_program(file: Mapping, name: String, begin: Instant) -> Result<Arc<Model>> {
+        let verified = program::read(&file).map_err(|error| error.in_place(&name))?;
         let program = verified.program();
+        let logits = &program.buffers[program.logits as usize];
+        let layout = Layout {
+            token_arena: program.token_arena,
+            row_arena: program.row_arena,
+            logits_offset: logits.offset,
+            logits_stride: logits.stride,
+        };
         let info = ModelInfo {
             metadata: program.metadata.clone(),
             vocab: program.vocab as usize,
@@ -60,18 +95,47 @@ impl Model {
             instructions: program.instructions.len(),
             weights: program.weights.len(),
             weight_bytes: program.weights.iter().map(|weight| weight.size).sum(),
-            file_bytes: bytes.len() as u64,
+            file_bytes: file.len() as u64,
             load_time: begin.elapsed(),
         };
-        Ok(Arc::new(Model { bytes, verified, info, name }))
+        Ok(Arc::new(Model { code: Code::Program { file, verified }, info, layout, name }))
+    }
+
+    fn from_library(file: &Mapping, path: &Path, begin: Instant) -> Result<Arc<Model>> {
+        let native = Native::open(file, path)?;
+        let library = native.library();
+        let model = library.model();
+        let layout = Layout {
+            token_arena: model.token_arena,
+            row_arena: model.row_arena,
+            logits_offset: model.logits_offset,
+            logits_stride: model.logits_stride,
+        };
+        let info = ModelInfo {
+            metadata: library.metadata()?,
+            vocab: model.vocab as usize,
+            max_positions: model.max_positions as usize,
+            cache: native.cache(),
+            kernels: native.kernels.clone(),
+            instructions: model.instruction_count as usize,
+            weights: model.weight_count as usize,
+            weight_bytes: model.weights.size,
+            file_bytes: file.len() as u64,
+            load_time: begin.elapsed(),
+        };
+        Ok(Arc::new(Model { code: Code::Native(native), info, layout, name: path.display().to_string() }))
     }
 
     pub fn info(&self) -> &ModelInfo {
         &self.info
     }
 
-    pub fn program(&self) -> &Program {
-        self.verified.program()
+    /// The program, where the artifact has it as data: a native one has only its code.
+    pub fn program(&self) -> Option<&Program> {
+        match &self.code {
+            Code::Program { verified, .. } => Some(verified.program()),
+            Code::Native(_) => None,
+        }
     }
 
     /// The path it was loaded from, or the name it was given.
@@ -81,10 +145,13 @@ impl Model {
 
     /// Tokens that end a text, as the checkpoint says.
     pub fn stop_tokens(&self) -> &[u32] {
-        &self.program().stop_tokens
+        match &self.code {
+            Code::Program { verified, .. } => &verified.program().stop_tokens,
+            Code::Native(native) => &native.stop_tokens,
+        }
     }
 
-    /// The tokenizer inside the artifact, where there is one.
+    /// The tokenizer inside the artifact, where there is one. Its tokens must be tokens of the model.
     pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
         match self.tokenizer_bytes() {
             [] => Ok(None),
@@ -93,23 +160,30 @@ impl Model {
     }
 
     pub fn tokenizer_bytes(&self) -> &[u8] {
-        self.program().tokenizer_segment.of(&self.bytes)
+        match &self.code {
+            Code::Program { file, verified } => verified.program().tokenizer_segment.of(file),
+            Code::Native(native) => native.library().tokenizer(),
+        }
     }
 
     /// The chat format inside the artifact, where there is one.
     pub fn chat_format(&self) -> Result<Option<ChatFormat>> {
-        match self.program().chat_segment.of(&self.bytes) {
+        let bytes = match &self.code {
+            Code::Program { file, verified } => verified.program().chat_segment.of(file),
+            Code::Native(native) => native.library().chat(),
+        };
+        match bytes {
             [] => Ok(None),
             bytes => ChatFormat::from_bytes(bytes).map(Some).map_err(|error| error.in_place(&self.name)),
         }
     }
 
-    pub(crate) fn verified(&self) -> &Verified {
-        &self.verified
+    pub(crate) fn code(&self) -> &Code {
+        &self.code
     }
 
-    pub(crate) fn weights(&self) -> &[u8] {
-        self.program().weights_segment.of(&self.bytes)
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
     }
 
     pub(crate) fn at(&self, error: Error) -> Error {

@@ -13,15 +13,23 @@ pub fn describe(model: &Model) -> String {
 }
 
 fn write(out: &mut String, model: &Model) -> fmt::Result {
-    let (info, program) = (model.info(), model.program());
-    writeln!(out, "{}: program file, {} bytes", model.name(), info.file_bytes)?;
+    let info = model.info();
+    let kind = if model.program().is_some() { "program file" } else { "native artifact" };
+    writeln!(out, "{}: {kind}, {} bytes", model.name(), info.file_bytes)?;
     for (key, value) in &info.metadata {
         writeln!(out, "  {key:<24} {value}")?;
     }
-    writeln!(out, "  {:<24} {:?}", "stop tokens", program.stop_tokens)?;
+    writeln!(out, "  {:<24} {:?}", "stop tokens", model.stop_tokens())?;
+    match model.program() {
+        Some(program) => write_program(out, model, program),
+        None => writeln!(out, "  {:<24} {}", "instructions", info.instructions),
+    }
+}
+
+fn write_program(out: &mut String, model: &Model, program: &Program) -> fmt::Result {
     writeln!(out, "  {:<24} {} bytes", "tokenizer", program.tokenizer_segment.size)?;
     writeln!(out, "  {:<24} {} bytes", "chat format", program.chat_segment.size)?;
-    writeln!(out, "\n{} weights, {} bytes", program.weights.len(), info.weight_bytes)?;
+    writeln!(out, "\n{} weights, {} bytes", program.weights.len(), model.info().weight_bytes)?;
     program.weights.iter().try_for_each(|weight| write_weight(out, weight))?;
     let barriers = program.instructions.iter().filter(|instruction| instruction.barrier).count();
     writeln!(out, "\n{} instructions, {barriers} barriers (|)", program.instructions.len())?;

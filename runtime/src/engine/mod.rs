@@ -7,10 +7,10 @@ mod options;
 pub use batch::BatchToken;
 pub use options::{EngineOptions, MemoryPlan, memory_plan};
 
-use crate::exec::{Arena, Team, bind};
+use crate::exec::{Arena, Schedule, Team, bind, handout};
 use crate::kv::{KvCache, SeqId};
-use crate::model::Model;
-use crate::sys::Memory;
+use crate::model::{Code, Model};
+use crate::sys::{Bound, Memory};
 use crate::{Error, ErrorKind, Result};
 use batch::Batch;
 use options::Settings;
@@ -33,10 +33,22 @@ impl Engine {
         let plan = settings.memory_plan(&model);
         let Settings { threads, chunk, arena, kv, features } = settings;
         let memory = Memory::reserve(arena.bytes).map_err(|error| error.in_place("arena"))?;
-        let steps =
-            bind(model.verified(), model.weights(), &memory, arena, features).map_err(|error| model.at(error))?;
+        let (schedule, handout) = match model.code() {
+            Code::Program { file, verified } => {
+                let weights = verified.program().weights_segment.of(file);
+                let steps = bind(verified, weights, &memory, arena, features).map_err(|error| model.at(error))?;
+                let handout = handout(steps.len(), threads)?;
+                (Schedule::Steps(steps), handout)
+            }
+            Code::Native(native) => {
+                let handout = handout(native.steps(), threads)?;
+                let code = Bound::new(native, &memory, arena, features, Arc::clone(&handout));
+                (Schedule::Native(code.map_err(|error| model.at(error))?), handout)
+            }
+        };
+        let team = Team::new(schedule, handout)?;
         let batch = Batch::new(chunk, arena.rows, kv.sequences);
-        Ok(Engine { team: Team::new(steps, threads)?, memory, kv: KvCache::new(kv)?, model, arena, batch, plan })
+        Ok(Engine { team, memory, kv: KvCache::new(kv)?, model, arena, batch, plan })
     }
 
     pub fn model(&self) -> &Arc<Model> {
@@ -125,10 +137,10 @@ impl Engine {
 
     /// The logits of the last call, as it gave them or as the caller has changed them since.
     pub fn last_logits(&mut self) -> Result<Logits<'_>> {
-        let program = self.model.program();
-        let buffer = &program.buffers[program.logits as usize];
-        let (rows, vocab, stride) = (self.batch.rows().count(), program.vocab as usize, buffer.stride as usize / 4);
-        let values = self.memory.floats_mut(self.arena.offset(buffer), rows * stride)?;
+        let layout = self.model.layout();
+        let (rows, vocab) = (self.batch.rows().count(), self.model.info().vocab);
+        let stride = layout.logits_stride as usize / 4;
+        let values = self.memory.floats_mut(self.arena.offset(layout.logits_offset, true), rows * stride)?;
         Ok(Logits { values, stride, vocab, rows })
     }
 }

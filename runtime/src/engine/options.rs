@@ -2,7 +2,7 @@
 
 use crate::exec::Arena;
 use crate::kv::{KvShape, KvType};
-use crate::model::Model;
+use crate::model::{Layout, Model};
 use crate::sys::default_threads;
 use crate::{Error, ErrorKind, Result};
 use tc_kernels::table::{Features, Tier};
@@ -101,10 +101,11 @@ impl Settings {
         let chunk = options.chunk.min(context * options.max_sequences);
         let threads = if options.threads == 0 { default_threads().min(MAX_THREADS) } else { options.threads };
         let features = Features::detect();
+        let Layout { token_arena, row_arena, .. } = model.layout();
         Ok(Settings {
             threads,
             chunk,
-            arena: Arena::plan(model.program(), chunk, options.max_rows.min(chunk)),
+            arena: Arena::plan(token_arena, row_arena, chunk, options.max_rows.min(chunk)),
             kv: KvShape::new(model.info().cache, options.kv_dtype, context, options.max_sequences),
             features: options.tier.map_or(features, |tier| features.limited_to(tier)),
         })

@@ -21,16 +21,22 @@ pub struct Arena {
 }
 
 impl Arena {
-    pub fn plan(program: &Program, tokens: usize, rows: usize) -> Arena {
+    /// For arenas of so many bytes for each token and for each row.
+    pub fn plan(token_arena: u64, row_arena: u64, tokens: usize, rows: usize) -> Arena {
         // The verifier bounds both arenas to 2^32 bytes, the engine `tokens` and `rows` to 2^16.
-        let rows_begin = (program.token_arena as usize * tokens).next_multiple_of(64);
-        Arena { tokens, rows, rows_begin, bytes: rows_begin + program.row_arena as usize * rows }
+        let rows_begin = (token_arena as usize * tokens).next_multiple_of(64);
+        Arena { tokens, rows, rows_begin, bytes: rows_begin + row_arena as usize * rows }
     }
 
-    /// Byte at which a buffer begins.
-    pub fn offset(&self, buffer: &Buffer) -> usize {
-        let offset = buffer.offset as usize;
-        if buffer.over_rows { self.rows_begin + offset * self.rows } else { offset * self.tokens }
+    /// Byte at which the part over rows begins.
+    pub fn rows_begin(&self) -> usize {
+        self.rows_begin
+    }
+
+    /// Byte at which a buffer begins whose planned offset this is.
+    pub fn offset(&self, offset: u64, over_rows: bool) -> usize {
+        let offset = offset as usize;
+        if over_rows { self.rows_begin + offset * self.rows } else { offset * self.tokens }
     }
 }
 
@@ -189,7 +195,8 @@ impl Binder<'_> {
     }
 
     fn bytes(&self, i: usize) -> *mut u8 {
-        self.memory.as_ptr().wrapping_add(self.arena.offset(self.buffer(i)))
+        let buffer = self.buffer(i);
+        self.memory.as_ptr().wrapping_add(self.arena.offset(buffer.offset, buffer.over_rows))
     }
 
     fn floats(&self, i: usize) -> *mut f32 {

@@ -1,8 +1,10 @@
 //! Runs a verified program: one schedule that every thread follows, with barriers only where the program says.
 
 mod bind;
+mod handout;
 mod progress;
 mod team;
 
-pub(crate) use bind::{Arena, bind};
-pub(crate) use team::Team;
+pub(crate) use bind::{Arena, bind, choose};
+pub(crate) use handout::{Handout, Round};
+pub(crate) use team::{Schedule, Team, handout};

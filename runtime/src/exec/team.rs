@@ -8,10 +8,11 @@
 //! So a thread may still be on its way through a call that is over. It can take no task by mistake: the counters that hand them out bear
 //! the call's number.
 
+use super::handout::{Handout, Round};
 use super::progress::Progress;
-use crate::sys::{SharedCall, Step, default_threads};
+use crate::sys::{Bound, SharedCall, Step, default_threads};
 use crate::{Error, ErrorKind, Result};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use tc_kernels::abi::Call;
@@ -26,14 +27,17 @@ pub struct Team {
     calls: u32,
 }
 
+/// What all threads run.
+pub enum Schedule {
+    /// A program's instructions.
+    Steps(Vec<Step>),
+    /// Generated code.
+    Native(Bound),
+}
+
 struct Shared {
-    steps: Vec<Step>,
-    /// For each step, the call's number above the first task that nobody has taken.
-    next: Vec<AtomicU64>,
-    threads: u32,
-    spins: u32,
-    /// Tasks done, over all calls.
-    done: Progress,
+    schedule: Schedule,
+    handout: Arc<Handout>,
     /// Calls begun.
     begun: Progress,
     job: Mutex<Option<Job>>,
@@ -43,28 +47,22 @@ struct Shared {
 #[derive(Clone, Copy)]
 struct Job {
     call: SharedCall,
-    /// Above the task in the counters.
-    number: u64,
-    /// Tasks done before this call.
-    before: u64,
+    round: Round,
+}
+
+/// Hands out `steps` steps to a team of `threads`, the caller's counted.
+pub fn handout(steps: usize, threads: usize) -> Result<Arc<Handout>> {
+    // Threads that share a processor must sleep, not spin: the one they wait for needs it.
+    let spins = if threads > default_threads() { 0 } else { SPINS };
+    let threads = u32::try_from(threads.max(1)).map_err(|_| Error::invalid_argument("too many threads"))?;
+    Ok(Arc::new(Handout::new(steps, threads, spins)))
 }
 
 impl Team {
-    /// A team of `threads`, the caller's counted.
-    pub fn new(steps: Vec<Step>, threads: usize) -> Result<Team> {
-        // Threads that share a processor must sleep, not spin: the one they wait for needs it.
-        let spins = if threads > default_threads() { 0 } else { SPINS };
-        let threads = u32::try_from(threads.max(1)).map_err(|_| Error::invalid_argument("too many threads"))?;
-        let shared = Arc::new(Shared {
-            next: steps.iter().map(|_| AtomicU64::new(0)).collect(),
-            steps,
-            threads,
-            spins,
-            done: Progress::default(),
-            begun: Progress::default(),
-            job: Mutex::new(None),
-            quit: AtomicBool::new(false),
-        });
+    pub fn new(schedule: Schedule, handout: Arc<Handout>) -> Result<Team> {
+        let threads = handout.threads();
+        let (begun, job, quit) = (Progress::default(), Mutex::new(None), AtomicBool::new(false));
+        let shared = Arc::new(Shared { schedule, handout, begun, job, quit });
         let mut team = Team { shared, workers: Vec::new(), calls: 0 };
         for i in 1..threads {
             team.workers.push(team.spawn(i)?);
@@ -74,28 +72,25 @@ impl Team {
 
     fn spawn(&self, i: u32) -> Result<JoinHandle<()>> {
         let shared = Arc::clone(&self.shared);
-        let spawned = thread::Builder::new().name(format!("tcrt-{i}")).spawn(move || shared.work());
+        let spawned = thread::Builder::new().name(format!("tcrt-{i}")).spawn(move || shared.work(i));
         spawned.map_err(|error| Error::new(ErrorKind::LimitExceeded, format!("cannot start thread {i}: {error}")))
     }
 
     pub fn threads(&self) -> usize {
-        self.shared.threads as usize
+        self.shared.handout.threads() as usize
     }
 
     /// Runs the whole schedule; all of it is done when this returns.
     pub fn run(&mut self, call: &Call) {
         let shared = &*self.shared;
         self.calls = self.calls.wrapping_add(1);
-        let job = Job { call: SharedCall(*call), number: u64::from(self.calls) << 32, before: shared.done.now() };
-        for next in &shared.next {
-            next.store(job.number, Ordering::Relaxed);
-        }
+        let job = Job { call: SharedCall(*call), round: shared.handout.begin(self.calls) };
         if !self.workers.is_empty() {
             *shared.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
             shared.begun.add(1, 0);
         }
-        let end = shared.play(&job);
-        shared.done.wait(end, shared.spins);
+        let tasks = shared.play(&job, 0);
+        shared.handout.wait(&job.round, tasks);
     }
 }
 
@@ -111,47 +106,45 @@ impl Drop for Team {
 }
 
 impl Shared {
-    fn work(&self) {
+    fn work(&self, thread: u32) {
         let mut seen = 0;
         loop {
-            self.begun.wait(seen + 1, self.spins);
+            self.begun.wait(seen + 1, self.handout.spins());
             seen = self.begun.now();
             if self.quit.load(Ordering::SeqCst) {
                 return;
             }
             let job = *self.job.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(job) = job {
-                self.play(&job);
+                self.play(&job, thread);
             }
         }
     }
 
-    /// Takes part in a call until no task is left, and says how many tasks are done when it is over.
-    fn play(&self, job: &Job) -> u64 {
-        let mut end = job.before;
-        for (step, next) in self.steps.iter().zip(&self.next) {
+    /// Takes part in a call until no task is left, and says how many tasks it has.
+    fn play(&self, job: &Job, thread: u32) -> u64 {
+        match &self.schedule {
+            Schedule::Steps(steps) => self.play_steps(steps, job),
+            Schedule::Native(code) => code.run(&job.call.0, thread, &job.round),
+        }
+    }
+
+    fn play_steps(&self, steps: &[Step], job: &Job) -> u64 {
+        let (handout, Job { call, round }) = (&*self.handout, job);
+        let mut end = 0;
+        for (i, step) in steps.iter().enumerate() {
             if step.barrier {
-                self.done.wait(end, self.spins);
+                handout.wait(round, end);
             }
-            let tasks = step.tasks(&job.call.0);
+            let tasks = step.tasks(&call.0);
             end += u64::from(tasks);
-            let portion = if self.threads == 1 { tasks } else { grain(tasks, self.threads) };
-            while let Some(begin) = take(next, job.number, tasks, portion) {
+            let portion = if handout.threads() == 1 { tasks } else { grain(tasks, handout.threads()) };
+            while let Some(begin) = handout.take(round, i, tasks, portion) {
                 let stop = tasks.min(begin + portion);
-                step.run(&job.call.0, begin, stop);
-                self.done.add(u64::from(stop - begin), end);
+                step.run(&call.0, begin, stop);
+                handout.done(round, stop - begin, end);
             }
         }
         end
     }
-}
-
-/// The first of the next `portion` tasks; none when all are taken or the call is over.
-fn take(next: &AtomicU64, number: u64, tasks: u32, portion: u32) -> Option<u32> {
-    let taken = |now: u64| {
-        let first = u32::try_from(now.checked_sub(number)?).ok()?;
-        (first < tasks).then(|| now + u64::from(portion))
-    };
-    let before = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok()?;
-    u32::try_from(before - number).ok()
 }

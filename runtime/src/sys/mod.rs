@@ -7,13 +7,17 @@
 )]
 
 mod libc;
+mod library;
 mod mapping;
 mod memory;
+mod native;
 mod process;
 mod step;
 
+pub(crate) use library::Library;
 pub use mapping::Mapping;
 pub use memory::Memory;
+pub(crate) use native::Bound;
 pub use process::{default_threads, peak_rss_bytes};
 pub(crate) use step::{Args, SharedCall, Step};
 

@@ -7,7 +7,7 @@ use tcrt::program::{Buffer, BufferKind, Cache, Instruction, Operand, Program, Se
 
 pub struct Builder {
     pub program: Program,
-    weights: Vec<u8>,
+    pub weights: Vec<u8>,
     pub tokenizer: Vec<u8>,
 }
 

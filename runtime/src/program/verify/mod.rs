@@ -41,7 +41,7 @@ impl Verified {
 
 /// Checks a program against the file it came from.
 pub fn verify(program: Program, header: &Header) -> Result<Verified> {
-    check_sizes(&program)?;
+    check_sizes(program.vocab, program.max_positions, program.cache, program.token_arena, program.row_arena)?;
     memory::check_segments(&program, header)?;
     memory::check_weights(&program)?;
     memory::check_buffers(&program)?;
@@ -50,17 +50,24 @@ pub fn verify(program: Program, header: &Header) -> Result<Verified> {
     Ok(Verified { program, ops })
 }
 
-fn check_sizes(program: &Program) -> Result<()> {
-    within("vocab", program.vocab, MAX_DIM)?;
-    within("max_positions", program.max_positions, MAX_POSITIONS)?;
-    let Cache { layers, kv_heads, head_dim } = program.cache;
+/// The sizes that engines compute with, whatever kind of artifact they come from.
+pub(crate) fn check_sizes(
+    vocab: u32,
+    max_positions: u32,
+    cache: Cache,
+    token_arena: u64,
+    row_arena: u64,
+) -> Result<()> {
+    within("vocab", vocab, MAX_DIM)?;
+    within("max_positions", max_positions, MAX_POSITIONS)?;
+    let Cache { layers, kv_heads, head_dim } = cache;
     within("cache.layers", layers, MAX_LAYERS)?;
     within("cache.kv_heads", kv_heads, MAX_HEADS)?;
     within("cache.head_dim", head_dim, MAX_DIM)?;
-    if program.cache.block_values() > MAX_BLOCK_VALUES {
+    if cache.block_values() > MAX_BLOCK_VALUES {
         return Err(bad(format!("cache: {layers} layers of {kv_heads} heads of {head_dim} are too large")));
     }
-    for (name, bytes) in [("token_arena", program.token_arena), ("row_arena", program.row_arena)] {
+    for (name, bytes) in [("token_arena", token_arena), ("row_arena", row_arena)] {
         if bytes > MAX_ARENA {
             return Err(bad(format!("{name}: {bytes} bytes, more than the {MAX_ARENA} allowed")));
         }
