@@ -36,7 +36,14 @@ fn every_format_of_one_model_becomes_the_same_program() {
     let notes = |name: &str| -> Vec<String> {
         let options = ExportOptions { recipe: Recipe::from_json(r#"{"linear:int4": {}}"#).unwrap(), ..options() };
         let (path, _) = export_to(directory.path(), name, options).unwrap_or_else(|error| panic!("{name}: {error}"));
-        Model::load(&path).unwrap().program().instructions.iter().map(|instruction| instruction.note.clone()).collect()
+        Model::load(&path)
+            .unwrap()
+            .program()
+            .unwrap()
+            .instructions
+            .iter()
+            .map(|instruction| instruction.note.clone())
+            .collect()
     };
     let first = notes("hf");
     for name in ["hf-sharded", "bin", "meta-llama2", "torchtune/model.pth", "tiny-f32-v2.gguf", "llama2c-v1.bin"] {
