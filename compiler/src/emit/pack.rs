@@ -1,7 +1,7 @@
 //! Blocks of 16 rows, from a lazy tensor to packed bytes.
 
 use tc_kernels::abi::BLOCK_ROWS;
-use tc_kernels::layout::block_bytes;
+use tc_kernels::layout::{Kind, block_bytes};
 use tc_kernels::pack::{QuantizedRow, pack_float_block, pack_quantized_block};
 
 use super::EmitError;
@@ -46,6 +46,7 @@ impl Packer {
         }
         for (row, floats) in rows.zip(&mut self.floats) {
             tensor.read_row(row, floats)?;
+            check_range(tensor, kind, row, floats)?;
         }
         if kind.is_quantized() {
             let views: Vec<QuantizedRow> = self.grid.iter().take(count).map(GridRow::view).collect();
@@ -55,5 +56,22 @@ impl Packer {
             pack_float_block(kind, &views, block);
         }
         Ok(())
+    }
+}
+
+/// A number that a narrower float format rounds to infinity is refused.
+fn check_range(tensor: &Tensor, kind: Kind, row: usize, floats: &[f32]) -> Result<(), EmitError> {
+    // Halfway between the largest finite number and the next step.
+    let limit = match kind {
+        Kind::F16 => 65520.0,
+        Kind::Bf16 => f32::from_bits(0x7f7f_8000),
+        _ => return Ok(()),
+    };
+    match floats.iter().find(|value| value.abs() >= limit) {
+        None => Ok(()),
+        Some(value) => {
+            let why = format!("row {row} holds {value}, too large for {}", kind.name());
+            Err(EmitError::Weight(tensor.name().to_string(), why))
+        }
     }
 }

@@ -51,9 +51,7 @@ impl RowQuantizer {
 
     pub fn read(&mut self, tensor: &Tensor, row: usize, out: &mut GridRow) -> Result<(), CheckpointError> {
         out.resize(tensor.cols(), self.weight);
-        if is_on_grid(tensor, self.weight) {
-            copy(self.weight.kind, tensor, row, out)?;
-        } else {
+        if !is_on_grid(tensor, self.weight) || !copy(self.weight.kind, tensor, row, out)? {
             self.floats.resize(tensor.cols(), 0.0);
             tensor.read_row(row, &mut self.floats)?;
             nearest::quantize(self.weight, &self.floats, out);
@@ -69,7 +67,8 @@ impl RowQuantizer {
     }
 }
 
-fn copy(kind: Kind, tensor: &Tensor, row: usize, out: &mut GridRow) -> Result<(), CheckpointError> {
+/// False where the row has a -128, which no quantizer writes and packed int8 has no room for: such a row is rounded anew.
+fn copy(kind: Kind, tensor: &Tensor, row: usize, out: &mut GridRow) -> Result<bool, CheckpointError> {
     tensor.read_row_grid(row, &mut out.q, &mut out.scales, &mut out.mins)?;
     for value in out.scales.iter_mut().chain(&mut out.mins) {
         *value = as_f16(*value);
@@ -78,7 +77,7 @@ fn copy(kind: Kind, tensor: &Tensor, row: usize, out: &mut GridRow) -> Result<()
         // A tensor's numbers are -8..8, a packed row's 0..16.
         out.q.iter_mut().for_each(|q| *q += 8);
     }
-    Ok(())
+    Ok(!out.q.contains(&i8::MIN))
 }
 
 /// The nearest number that f16 has.

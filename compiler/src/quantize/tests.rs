@@ -77,3 +77,13 @@ fn numbers_that_no_grid_holds_are_refused_by_name_and_row() {
     let message = read(&values).unwrap_err().to_string();
     assert!(message.contains("tensor w") && message.contains("row 1") && message.contains("too large"), "{message}");
 }
+
+#[test]
+fn a_row_with_the_number_that_int8_has_no_room_for_is_rounded_anew() {
+    let mut bytes = half::f16::from_f32(0.5).to_le_bytes().to_vec();
+    bytes.extend([0x80; 32]);
+    let source = stored("w", &[1, 32], Encoding::Q8_0, &bytes);
+    let weight = WeightType { kind: Kind::I8, group: 32 };
+    let values = through_a_block(&source, weight, 0);
+    assert!(values.iter().all(|value| (value + 64.0).abs() < 0.04), "{values:?}");
+}

@@ -122,3 +122,14 @@ fn a_failed_or_cancelled_export_leaves_nothing() {
     let message = write(&nowhere, &artifact(&program, &constants), &go_on).unwrap_err().to_string();
     assert!(message.contains("tiny.pte") && !message.contains('\n'), "{message}");
 }
+
+#[test]
+fn numbers_that_f16_cannot_hold_are_refused() {
+    let (program, mut constants) = tiny(r#"{"precision": {"dtype": "f16"}}"#);
+    let directory = tempfile::tempdir().unwrap();
+    let mut values = vec![0.5; 40 * 40];
+    values[80] = 1e6;
+    constants.insert("layers.0.o", Constant::Tensor(tensor("o_proj", &[40, 40], &values)));
+    let failed = write(&directory.path().join("tiny.pte"), &artifact(&program, &constants), &go_on);
+    assert_eq!(failed.unwrap_err().to_string(), "weight o_proj: row 2 holds 1000000, too large for f16");
+}
