@@ -4,12 +4,14 @@
     CMAKE_ARGS=-DGGML_NATIVE=ON pip install --no-binary llama-cpp-python llama-cpp-python
     compare_speed.py TCRT MODEL.gguf int4.pte=Q4_0 int8.pte=Q8_0 [--threads 2] [--rounds 3]
 
-MODEL.gguf is requantized to the type after each `=` (kept beside it). Prints for each pair the median and range over the rounds.
+MODEL.gguf is requantized to the type after each `=` (kept beside it). Threads of both wait by spinning: run this on an idle machine. Prints for each pair the median and range over the rounds.
 """
 import argparse, json, os, statistics, subprocess, time
 import llama_cpp
 
 PROMPT, DECODE = 128, 64
+QUIET = llama_cpp.llama_log_callback(lambda level, text, data: None)
+llama_cpp.llama_log_set(QUIET, None)
 
 
 def requantized(source, kind):
@@ -18,6 +20,7 @@ def requantized(source, kind):
         params = llama_cpp.llama_model_quantize_default_params()
         params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
         params.allow_requantize = True
+        params.pure = True  # every matrix in the one type, the embedding too
         if llama_cpp.llama_model_quantize(source.encode(), path.encode(), params):
             raise SystemExit(f"{source}: cannot be quantized to {kind}")
     return path
