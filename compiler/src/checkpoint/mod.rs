@@ -19,6 +19,7 @@ mod pickle;
 mod quant;
 mod safetensors;
 mod single;
+mod stored;
 mod tensor;
 mod torch;
 mod zip;

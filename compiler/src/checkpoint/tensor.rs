@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::encoding::Encoding;
 use super::error::{CheckpointError, Result, error};
 use super::file::SourceFile;
-use super::quant;
+use super::stored::{Int8Groups, Stored};
 
 #[derive(Clone, Debug)]
 pub struct Tensor {
@@ -33,27 +33,6 @@ enum Node {
         source: Box<Tensor>,
         start: usize,
     },
-}
-
-/// A matrix in one file. Strides are in bytes; `col_stride` is used by floats only (it is the size of an element unless the
-/// matrix is stored transposed).
-#[derive(Clone, Debug)]
-struct Stored {
-    file: Arc<SourceFile>,
-    offset: usize,
-    encoding: Encoding,
-    row_stride: usize,
-    col_stride: usize,
-}
-
-/// llama2.c's version 2: all numbers as i8, then all scales as f32, `group` consecutive numbers a scale. Groups run on from row
-/// to row where rows do not divide into them.
-#[derive(Clone, Debug)]
-struct Int8Groups {
-    file: Arc<SourceFile>,
-    offset: usize,
-    scales_offset: usize,
-    group: usize,
 }
 
 /// Quantized numbers that a packed kind can hold as they are: `w = scale * q + min`.
@@ -374,79 +353,6 @@ impl Tensor {
             }
             Node::Slice { source, start } => Some((source.as_ref(), start + row)),
             Node::Stored(_) | Node::Int8Groups(_) | Node::ConcatCols(_) => None,
-        }
-    }
-}
-
-impl Stored {
-    /// The bytes of a row whose blocks lie together. The constructor checked that they are in the file.
-    fn row_bytes(&self, row: usize, blocks: usize) -> &[u8] {
-        let start = self.offset + row * self.row_stride;
-        &self.file.bytes()[start..start + blocks * self.encoding.block_bytes()]
-    }
-
-    fn fill_row(&self, row: usize, out: &mut [f32]) {
-        let blocks = out.len() / self.encoding.block_len();
-        if self.col_stride == self.encoding.block_bytes() || blocks == 1 {
-            return self.encoding.decode(self.row_bytes(row, blocks), out);
-        }
-        for (col, out) in out.iter_mut().enumerate() {
-            let start = self.offset + row * self.row_stride + col * self.col_stride;
-            let bytes = &self.file.bytes()[start..start + self.encoding.block_bytes()];
-            self.encoding.decode(bytes, std::slice::from_mut(out));
-        }
-    }
-
-    fn grid(&self) -> Option<Grid> {
-        let (bits, has_min) = match self.encoding {
-            Encoding::Q4_0 => (4, false),
-            Encoding::Q4_1 | Encoding::Q4K => (4, true),
-            Encoding::Q8_0 | Encoding::Q5_0 | Encoding::Iq4Nl | Encoding::Iq4Xs => (8, false),
-            _ => return None,
-        };
-        Some(Grid { bits, group: 32, has_min })
-    }
-
-    fn fill_row_grid(&self, row: usize, q: &mut [i8], scales: &mut [f32], mins: &mut [f32]) {
-        let len = self.encoding.block_len();
-        let groups = len / quant::group_len(self.encoding);
-        let blocks = self.row_bytes(row, q.len() / len).chunks_exact(self.encoding.block_bytes());
-        let rows = q.chunks_exact_mut(len).zip(scales.chunks_exact_mut(groups));
-        // Formats without minima are given none.
-        let mut mins = mins.chunks_exact_mut(groups);
-        for (block, (q, scales)) in blocks.zip(rows) {
-            quant::unpack(self.encoding, block, q, scales, mins.next().unwrap_or_default());
-        }
-    }
-}
-
-impl Int8Groups {
-    fn numbers(&self, row: usize, cols: usize) -> &[u8] {
-        let start = self.offset + row * cols;
-        &self.file.bytes()[start..start + cols]
-    }
-
-    fn scales(&self, count: usize) -> &[[u8; 4]] {
-        self.file.bytes()[self.scales_offset..self.scales_offset + 4 * count].as_chunks::<4>().0
-    }
-
-    fn fill_row(&self, row: usize, out: &mut [f32]) {
-        let first = row * out.len();
-        let scales = self.scales((first + out.len()).div_ceil(self.group));
-        let numbers = self.numbers(row, out.len());
-        for (i, (out, number)) in out.iter_mut().zip(numbers).enumerate() {
-            *out = f32::from_le_bytes(scales[(first + i) / self.group]) * f32::from(*number as i8);
-        }
-    }
-
-    fn fill_row_grid(&self, row: usize, q: &mut [i8], scales: &mut [f32]) {
-        let all = self.scales((row + 1) * scales.len());
-        for (scale, bytes) in scales.iter_mut().zip(&all[row * (q.len() / self.group)..]) {
-            *scale = f32::from_le_bytes(*bytes);
-        }
-        let cols = q.len();
-        for (q, number) in q.iter_mut().zip(self.numbers(row, cols)) {
-            *q = *number as i8;
         }
     }
 }

@@ -1,0 +1,102 @@
+//! The leaves of lazy tensors: numbers as they lie in one file. Whoever makes one has checked that every byte is in the file.
+
+use std::sync::Arc;
+
+use super::encoding::Encoding;
+use super::file::SourceFile;
+use super::quant;
+use super::tensor::Grid;
+
+/// A matrix in one file. Strides are in bytes; `col_stride` is used by floats only (it is the size of an element unless the
+/// matrix is stored transposed).
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub file: Arc<SourceFile>,
+    pub offset: usize,
+    pub encoding: Encoding,
+    pub row_stride: usize,
+    pub col_stride: usize,
+}
+
+/// llama2.c's version 2: all numbers as i8, then all scales as f32, `group` consecutive numbers a scale. Groups run on from row
+/// to row where rows do not divide into them.
+#[derive(Clone, Debug)]
+pub struct Int8Groups {
+    pub file: Arc<SourceFile>,
+    pub offset: usize,
+    pub scales_offset: usize,
+    pub group: usize,
+}
+
+impl Stored {
+    /// The bytes of a row whose blocks lie together. The constructor checked that they are in the file.
+    fn row_bytes(&self, row: usize, blocks: usize) -> &[u8] {
+        let start = self.offset + row * self.row_stride;
+        &self.file.bytes()[start..start + blocks * self.encoding.block_bytes()]
+    }
+
+    pub fn fill_row(&self, row: usize, out: &mut [f32]) {
+        let blocks = out.len() / self.encoding.block_len();
+        if self.col_stride == self.encoding.block_bytes() || blocks == 1 {
+            return self.encoding.decode(self.row_bytes(row, blocks), out);
+        }
+        for (col, out) in out.iter_mut().enumerate() {
+            let start = self.offset + row * self.row_stride + col * self.col_stride;
+            let bytes = &self.file.bytes()[start..start + self.encoding.block_bytes()];
+            self.encoding.decode(bytes, std::slice::from_mut(out));
+        }
+    }
+
+    pub fn grid(&self) -> Option<Grid> {
+        let (bits, has_min) = match self.encoding {
+            Encoding::Q4_0 => (4, false),
+            Encoding::Q4_1 | Encoding::Q4K => (4, true),
+            Encoding::Q8_0 | Encoding::Q5_0 | Encoding::Iq4Nl | Encoding::Iq4Xs => (8, false),
+            _ => return None,
+        };
+        Some(Grid { bits, group: 32, has_min })
+    }
+
+    pub fn fill_row_grid(&self, row: usize, q: &mut [i8], scales: &mut [f32], mins: &mut [f32]) {
+        let len = self.encoding.block_len();
+        let groups = len / quant::group_len(self.encoding);
+        let blocks = self.row_bytes(row, q.len() / len).chunks_exact(self.encoding.block_bytes());
+        let rows = q.chunks_exact_mut(len).zip(scales.chunks_exact_mut(groups));
+        // Formats without minima are given none.
+        let mut mins = mins.chunks_exact_mut(groups);
+        for (block, (q, scales)) in blocks.zip(rows) {
+            quant::unpack(self.encoding, block, q, scales, mins.next().unwrap_or_default());
+        }
+    }
+}
+
+impl Int8Groups {
+    fn numbers(&self, row: usize, cols: usize) -> &[u8] {
+        let start = self.offset + row * cols;
+        &self.file.bytes()[start..start + cols]
+    }
+
+    fn scales(&self, count: usize) -> &[[u8; 4]] {
+        self.file.bytes()[self.scales_offset..self.scales_offset + 4 * count].as_chunks::<4>().0
+    }
+
+    pub fn fill_row(&self, row: usize, out: &mut [f32]) {
+        let first = row * out.len();
+        let scales = self.scales((first + out.len()).div_ceil(self.group));
+        let numbers = self.numbers(row, out.len());
+        for (i, (out, number)) in out.iter_mut().zip(numbers).enumerate() {
+            *out = f32::from_le_bytes(scales[(first + i) / self.group]) * f32::from(*number as i8);
+        }
+    }
+
+    pub fn fill_row_grid(&self, row: usize, q: &mut [i8], scales: &mut [f32]) {
+        let all = self.scales((row + 1) * scales.len());
+        for (scale, bytes) in scales.iter_mut().zip(&all[row * (q.len() / self.group)..]) {
+            *scale = f32::from_le_bytes(*bytes);
+        }
+        let cols = q.len();
+        for (q, number) in q.iter_mut().zip(self.numbers(row, cols)) {
+            *q = *number as i8;
+        }
+    }
+}
