@@ -19,6 +19,8 @@ pub enum ErrorKind {
     NotFinite,
     /// The caller cancelled.
     Cancelled,
+    /// A fault of this library.
+    Internal,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub struct Error {
     message: String,
 }
 
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {

@@ -178,6 +178,13 @@ impl Model {
         }
     }
 
+    pub(crate) fn weights(&self) -> &[u8] {
+        match &self.code {
+            Code::Program { file, verified } => verified.program().weights_segment.of(file),
+            Code::Native(native) => native.weights(),
+        }
+    }
+
     pub(crate) fn code(&self) -> &Code {
         &self.code
     }

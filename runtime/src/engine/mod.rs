@@ -8,7 +8,7 @@ pub use batch::BatchToken;
 pub use options::{EngineOptions, MemoryPlan, memory_plan};
 
 use crate::exec::{Arena, Schedule, Team, bind, handout};
-use crate::kv::{KvCache, SeqId};
+use crate::kv::{KvCache, KvType, SeqId};
 use crate::model::{Code, Model};
 use crate::sys::{Bound, Memory};
 use crate::{Error, ErrorKind, Result};
@@ -34,9 +34,9 @@ impl Engine {
         let Settings { threads, chunk, arena, kv, features } = settings;
         let memory = Memory::reserve(arena.bytes).map_err(|error| error.in_place("arena"))?;
         let (schedule, handout) = match model.code() {
-            Code::Program { file, verified } => {
-                let weights = verified.program().weights_segment.of(file);
-                let steps = bind(verified, weights, &memory, arena, features).map_err(|error| model.at(error))?;
+            Code::Program { verified, .. } => {
+                let steps =
+                    bind(verified, model.weights(), &memory, arena, features).map_err(|error| model.at(error))?;
                 let handout = handout(steps.len(), threads)?;
                 (Schedule::Steps(steps), handout)
             }
@@ -104,6 +104,25 @@ impl Engine {
     /// Tokens of a sequence.
     pub fn len(&self, sequence: SeqId) -> Result<usize> {
         self.kv.len(sequence)
+    }
+
+    pub fn kv_dtype(&self) -> KvType {
+        self.kv.shape().dtype
+    }
+
+    /// Bytes of the cache that `len` tokens of a sequence take as a state.
+    pub fn state_bytes(&self, len: usize) -> usize {
+        self.kv.state_bytes(self.model.info().cache, len)
+    }
+
+    /// Gives a sequence's part of the cache to `put`, piece by piece; the inner error is that of `put`.
+    pub fn save<E>(&self, sequence: SeqId, put: impl FnMut(&[u8]) -> Result<(), E>) -> Result<Result<(), E>> {
+        self.kv.save(sequence, self.model.info().cache, put)
+    }
+
+    /// Replaces a sequence by one of `len` tokens with this part of the cache.
+    pub fn restore(&mut self, sequence: SeqId, len: usize, cache: &[u8]) -> Result<()> {
+        self.kv.restore(sequence, self.model.info().cache, len, cache)
     }
 
     /// Appends each token to its sequence, in order, and gives the logits of those that want them. Where it fails, every sequence is

@@ -4,6 +4,7 @@
 //! several sequences hold is never written: who appends to it gets a copy first.
 
 mod blocks;
+mod state;
 #[cfg(test)]
 mod tests;
 

@@ -73,10 +73,10 @@ impl Native {
         cache(&self.library)
     }
 
-    pub fn weights(&self) -> *const u8 {
+    pub fn weights(&self) -> &[u8] {
         match &self.weights {
-            Some(file) => weights::of(file).as_ptr(),
-            None => self.library.model().weights.data,
+            Some(file) => weights::of(file),
+            None => self.library.weights(),
         }
     }
 }

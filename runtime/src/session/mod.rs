@@ -1,38 +1,91 @@
-//! One conversation with a model: a sequence over an engine of its own, the tokens it holds, and generation.
+//! One conversation with a model: a sequence of an engine, the tokens it holds, and generation. A session has an engine of its own;
+//! its forks share it, so their calls take turns, and the past they have in common lies in memory once.
 
 mod generate;
+mod state;
 mod stats;
 mod text;
 
 pub use generate::{Event, Finish, GenerateOptions, Generation};
 pub use stats::Stats;
 
-use crate::engine::{BatchToken, Engine, EngineOptions};
+use crate::engine::{BatchToken, Engine, EngineOptions, MemoryPlan};
 use crate::kv::SeqId;
 use crate::model::Model;
 use crate::{Error, ErrorKind, Result};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub struct Session {
-    engine: Engine,
+    engine: Arc<Mutex<Engine>>,
+    model: Arc<Model>,
     sequence: SeqId,
+    context: usize,
+    chunk: usize,
     tokens: Vec<u32>,
     batch: Vec<BatchToken>,
+    last: LastLogits,
+}
+
+/// Where the logits after the last token are.
+enum LastLogits {
+    None,
+    /// With the engine, which nobody else calls.
+    InEngine,
+    /// Copied, because a fork may call the engine.
+    Own(Vec<f32>),
 }
 
 impl Session {
     pub fn new(model: Arc<Model>, options: &EngineOptions) -> Result<Session> {
-        let mut engine = Engine::new(model, options)?;
+        let mut engine = Engine::new(Arc::clone(&model), options)?;
         let sequence = engine.add_sequence()?;
-        Ok(Session { engine, sequence, tokens: Vec::new(), batch: Vec::new() })
+        let (context, chunk) = (engine.context(), engine.chunk());
+        let engine = Arc::new(Mutex::new(engine));
+        let last = LastLogits::None;
+        Ok(Session { engine, model, sequence, context, chunk, tokens: Vec::new(), batch: Vec::new(), last })
     }
 
-    pub fn engine(&self) -> &Engine {
-        &self.engine
+    /// Another session with the same past, on the same engine; `max_sequences` bounds how many there may be.
+    pub fn fork(&mut self) -> Result<Session> {
+        let logits = match &self.last {
+            LastLogits::None => None,
+            _ => Some(self.last_logits()?.to_vec()),
+        };
+        let sequence = self.lock()?.fork(self.sequence)?;
+        let last = || logits.clone().map_or(LastLogits::None, LastLogits::Own);
+        self.last = last();
+        Ok(Session {
+            engine: Arc::clone(&self.engine),
+            model: Arc::clone(&self.model),
+            sequence,
+            tokens: self.tokens.clone(),
+            batch: Vec::new(),
+            last: last(),
+            ..*self
+        })
     }
 
     pub fn model(&self) -> &Arc<Model> {
-        self.engine.model()
+        &self.model
+    }
+
+    /// What the engine uses, shared by all forks.
+    pub fn memory_plan(&self) -> Result<MemoryPlan> {
+        Ok(*self.lock()?.plan())
+    }
+
+    pub fn threads(&self) -> Result<usize> {
+        Ok(self.lock()?.threads())
+    }
+
+    /// Bytes of the KV cache that this session and its forks hold now.
+    pub fn kv_bytes(&self) -> Result<u64> {
+        Ok(self.lock()?.kv_bytes())
+    }
+
+    /// Positions that the session may have.
+    pub fn context(&self) -> usize {
+        self.context
     }
 
     /// The tokens the model has seen.
@@ -42,7 +95,7 @@ impl Session {
 
     /// How many more tokens fit the context.
     pub fn room(&self) -> usize {
-        self.engine.context() - self.tokens.len()
+        self.context - self.tokens.len()
     }
 
     /// Appends tokens and gives the logits after the last one.
@@ -60,7 +113,10 @@ impl Session {
 
     /// Forgets the tokens from `len` on.
     pub fn rewind(&mut self, len: usize) -> Result<()> {
-        self.engine.truncate(self.sequence, len)?;
+        self.lock()?.truncate(self.sequence, len)?;
+        if len < self.tokens.len() {
+            self.last = LastLogits::None;
+        }
         self.tokens.truncate(len);
         Ok(())
     }
@@ -71,7 +127,7 @@ impl Session {
             return Err(Error::invalid_argument("the prompt is empty: there is no token to go on from"));
         }
         if tokens.len() > self.room() {
-            let (context, taken) = (self.engine.context(), self.tokens.len());
+            let (context, taken) = (self.context, self.tokens.len());
             let message = match taken {
                 0 => format!("the prompt has {} tokens, but the context only {context}", tokens.len()),
                 _ => format!("{} more tokens do not fit: the context is {context}, {taken} are taken", tokens.len()),
@@ -83,7 +139,7 @@ impl Session {
             if !go_on() {
                 return Ok(false);
             }
-            let (now, later) = rest.split_at(rest.len().min(self.engine.chunk()));
+            let (now, later) = rest.split_at(rest.len().min(self.chunk));
             self.append(now, later.is_empty())?;
             rest = later;
         }
@@ -97,13 +153,50 @@ impl Session {
         if let Some(last) = self.batch.last_mut() {
             last.want_logits = want_logits;
         }
-        self.engine.forward(&self.batch)?;
+        self.last = LastLogits::None;
+        let last = match Arc::get_mut(&mut self.engine) {
+            Some(engine) => {
+                engine.get_mut().map_err(broken)?.forward(&self.batch)?;
+                LastLogits::InEngine
+            }
+            None => {
+                let mut engine = self.engine.lock().map_err(broken)?;
+                engine.forward(&self.batch)?.into_last().map_or(LastLogits::None, |row| LastLogits::Own(row.to_vec()))
+            }
+        };
+        self.last = if want_logits { last } else { LastLogits::None };
         self.tokens.extend_from_slice(tokens);
         Ok(())
     }
 
-    fn last_logits(&mut self) -> Result<&mut [f32]> {
-        let last = self.engine.last_logits()?.into_last();
-        last.ok_or_else(|| Error::invalid_argument("the last call gave no logits"))
+    /// The logits after the last token, as the model gave them or as the caller has changed them since.
+    pub fn last_logits(&mut self) -> Result<&mut [f32]> {
+        let none =
+            || Error::invalid_argument("there are no logits: the last token was not run since the session changed");
+        match &mut self.last {
+            LastLogits::None => Err(none()),
+            LastLogits::Own(logits) => Ok(logits),
+            LastLogits::InEngine => {
+                let engine = Arc::get_mut(&mut self.engine).ok_or_else(none)?.get_mut().map_err(broken)?;
+                engine.last_logits()?.into_last().ok_or_else(none)
+            }
+        }
     }
+
+    fn lock(&self) -> Result<MutexGuard<'_, Engine>> {
+        self.engine.lock().map_err(broken)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Ok(mut engine) = self.engine.lock() {
+            // The sequence is this session's, so there is one to remove.
+            let _ = engine.remove(self.sequence);
+        }
+    }
+}
+
+fn broken<T>(_: PoisonError<T>) -> Error {
+    Error::new(ErrorKind::Internal, "a fault of the library in an earlier call left the session unusable")
 }

@@ -1,5 +1,5 @@
 use super::libc;
-use crate::native::abi::{self, Bytes, Descriptor, Text};
+use crate::native::abi::{self, Bytes, Descriptor, Text, Weights};
 use crate::{Error, ErrorKind, Result};
 use std::ffi::{CStr, CString, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -79,6 +79,16 @@ impl Library {
 
     pub fn weights_inside(&self) -> bool {
         !self.model.weights.data.is_null()
+    }
+
+    /// The weights inside the library.
+    pub fn weights(&self) -> &[u8] {
+        let Weights { data, size, .. } = self.model.weights;
+        match data.is_null() {
+            true => &[],
+            // SAFETY: the type's promise, and the borrow of self keeps the library loaded.
+            false => unsafe { std::slice::from_raw_parts(data, size as usize) },
+        }
     }
 
     /// The name of the file that has the weights, where they are not inside.

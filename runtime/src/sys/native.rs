@@ -59,7 +59,7 @@ impl Bound {
         let states = Memory::reserve(bytes).map_err(|error| error.in_place("state of the generated code"))?;
         let context = Context {
             kernels: kernels.as_ptr(),
-            weights: native.weights(),
+            weights: native.weights().as_ptr(),
             tokens_arena: memory.as_ptr(),
             rows_arena: memory.as_ptr().wrapping_add(arena.rows_begin()),
             max_tokens: arena.tokens as u32,
