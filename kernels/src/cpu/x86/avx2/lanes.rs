@@ -125,3 +125,39 @@ impl Cell for u16 {
         unsafe { _mm_storeu_si128(x.as_mut_ptr().cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value)) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn exp_of(x: &[f32; 8]) -> [f32; 8] {
+        let mut y = [0.0; 8];
+        store(&mut y, exp(load(x)));
+        y
+    }
+
+    #[test]
+    fn exp_is_within_two_units_in_the_last_place() {
+        if !crate::table::Features::detect().has(crate::table::Tier::Avx2.needs()) {
+            println!("exp: skipped, the CPU lacks AVX2");
+            return;
+        }
+        let mut worst = 0.0f64;
+        for step in 0..200_000 {
+            let x = [0, 1, 2, 3, 4, 5, 6, 7].map(|i| -87.3 + 175.3 * (8 * step + i) as f32 / 1_600_000.0);
+            // SAFETY: the CPU has the features.
+            let y = unsafe { exp_of(&x) };
+            for (x, y) in x.into_iter().zip(y) {
+                let exact = f64::from(x).exp();
+                let unit = f64::from((exact as f32).next_up()) - f64::from(exact as f32);
+                worst = worst.max((f64::from(y) - exact).abs() / unit);
+            }
+        }
+        assert!(worst <= 2.0, "off by {worst} units");
+        // SAFETY: the CPU has the features.
+        let ends = unsafe { exp_of(&[f32::NEG_INFINITY, -200.0, 0.0, 88.0, 200.0, f32::INFINITY, -0.0, 1e-30]) };
+        assert!(ends[0] < 2e-38 && ends[1] < 2e-38 && ends[4].is_finite() && ends[5].is_finite(), "{ends:?}");
+        assert_eq!([ends[2], ends[6], ends[7]], [1.0; 3]);
+    }
+}
