@@ -67,22 +67,22 @@ pub struct Sampling {
     #[arg(short = 'n', long = "max-new-tokens", value_name = "MAX", default_value_t = 256)]
     pub max: usize,
     /// 0 is greedy
-    #[arg(short, long, value_name = "TEMP", default_value_t = 0.8)]
+    #[arg(short, long, value_name = "TEMP", default_value_t = 0.8, allow_negative_numbers = true)]
     pub temperature: f32,
     /// Nucleus: the most probable tokens that reach this share; 1 is off
-    #[arg(short = 'p', long, value_name = "TOPP", default_value_t = 0.95)]
+    #[arg(short = 'p', long, value_name = "TOPP", default_value_t = 0.95, allow_negative_numbers = true)]
     pub top_p: f32,
     /// The K most probable tokens; 0 is off
     #[arg(short = 'k', long, value_name = "TOPK", default_value_t = 0)]
     pub top_k: usize,
     /// Tokens at least this share as probable as the best one; 0 is off
-    #[arg(long, value_name = "MINP", default_value_t = 0.0)]
+    #[arg(long, value_name = "MINP", default_value_t = 0.0, allow_negative_numbers = true)]
     pub min_p: f32,
-    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    #[arg(long, value_name = "R", default_value_t = 1.0, allow_negative_numbers = true)]
     pub repetition_penalty: f32,
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     pub presence_penalty: f32,
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     pub frequency_penalty: f32,
     /// Seed [default: from the clock]
     #[arg(short, long, value_name = "SEED")]

@@ -105,9 +105,10 @@ fn open(model: &Path, options: &ExportOptions) -> Result<Checkpoint, ExportError
     Ok(checkpoint)
 }
 
-/// What `tcrt info` shows of the model.
+/// What `tcrt info` shows of the model beside what the program itself says.
 fn metadata(checkpoint: &Checkpoint, recipe: &Recipe) -> Vec<(String, String)> {
     let mut entries = checkpoint::summarize(checkpoint).config;
+    entries.retain(|(key, _)| !["vocab", "positions", "stop tokens"].contains(key));
     entries.push(("recipe", recipe.to_string()));
     entries.push(("source", checkpoint.format.name().to_string()));
     entries.push(("writer", format!("tcc {}", env!("CARGO_PKG_VERSION"))));
