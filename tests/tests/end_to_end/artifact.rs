@@ -14,6 +14,12 @@ use tcrt::Model;
 pub fn model(path: &Path, params_path: Option<PathBuf>, recipe: &str) -> Result<Arc<Model>, Box<dyn Error>> {
     let scratch = tempfile::tempdir()?;
     let output = scratch.path().join("model.pte");
+    write(path, params_path, recipe, &output)?;
+    // The mapped file outlives its name.
+    Ok(Model::load(&output)?)
+}
+
+fn write(path: &Path, params_path: Option<PathBuf>, recipe: &str, output: &Path) -> Result<(), Box<dyn Error>> {
     let options = ExportOptions {
         recipe: Recipe::from_json(recipe)?,
         params_path,
@@ -23,9 +29,17 @@ pub fn model(path: &Path, params_path: Option<PathBuf>, recipe: &str) -> Result<
         after_pass: &mut |_, _| {},
         progress: &|_, _| ControlFlow::Continue(()),
     };
-    export(path, &output, options)?;
-    // The mapped file outlives its name.
-    Ok(Model::load(&output)?)
+    export(path, output, options)?;
+    Ok(())
+}
+
+/// The model, and the bytes of its file.
+pub fn golden_file(golden: &Golden, recipe: &str) -> Result<(Arc<Model>, Vec<u8>), Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    golden.checkpoint.write_hugging_face(dir.path(), 1)?;
+    let output = dir.path().join("model.pte");
+    write(dir.path(), None, recipe, &output)?;
+    Ok((Model::load(&output)?, std::fs::read(&output)?))
 }
 
 pub fn golden_model(golden: &Golden, recipe: &str) -> Result<Arc<Model>, Box<dyn Error>> {

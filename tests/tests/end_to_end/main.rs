@@ -4,4 +4,5 @@ mod artifact;
 mod calls;
 mod formats;
 mod goldens;
+mod schema;
 mod smollm2;
