@@ -72,7 +72,7 @@ fn answer(model: std::sync::Arc<Model>) -> Result<()> {
     let mut session = Session::new(model, &EngineOptions::default())?;
     show(format!("\n> {QUESTION}\n\n"))?;
     let (generation, _) = generate::stream(&mut session, &tokens, &tokenizer, &options)?;
-    let threads = session.engine().threads();
+    let threads = session.threads()?;
     show(format!("\n\n{}\n[{weights} of weights, {threads} threads]\n", generate::figures(&generation)))
 }
 
