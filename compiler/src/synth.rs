@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 
 use crate::checkpoint::{CheckpointError, Result, expected_tensors};
 use crate::config::{ModelConfig, hf};
+use crate::files::temporary_beside;
 
 /// A model's shape, as `tcc synth --shape` names it.
 #[derive(Debug)]
@@ -304,7 +305,7 @@ fn write_shards(
 
 fn write_shard(directory: &Path, shard: &[Weight], dtype: Dtype, advance: &dyn Fn(usize)) -> Result<NamedTempFile> {
     let fault = |e: std::io::Error| CheckpointError::new(e).in_file(directory);
-    let file = NamedTempFile::new_in(directory).map_err(fault)?;
+    let file = temporary_beside(&directory.join("model.safetensors")).map_err(fault)?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let header = header(shard, dtype);
     out.write_all(&(header.len() as u64).to_le_bytes()).map_err(fault)?;
@@ -406,7 +407,7 @@ fn byte_char(byte: u8) -> char {
 fn write_json(directory: &Path, name: &str, value: &Value) -> Result<()> {
     let path = directory.join(name);
     let fault = |e: std::io::Error| CheckpointError::new(e).in_file(&path);
-    let mut file = NamedTempFile::new_in(directory).map_err(fault)?;
+    let mut file = temporary_beside(&path).map_err(fault)?;
     file.write_all(format!("{value:#}\n").as_bytes()).map_err(fault)?;
     file.persist(&path).map(drop).map_err(|e| fault(e.error))
 }

