@@ -3,6 +3,9 @@
 //!
 //! Weights are uniform with a spread that keeps activations near 1, so such a model runs like a real one; it talks nonsense.
 
+mod shapes;
+mod tokenizer;
+
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,89 +18,8 @@ use tempfile::NamedTempFile;
 use crate::checkpoint::{CheckpointError, Result, expected_tensors};
 use crate::config::{ModelConfig, hf};
 use crate::files::temporary_beside;
-
-/// A model's shape, as `tcc synth --shape` names it.
-#[derive(Debug)]
-struct Shape {
-    name: &'static str,
-    dim: usize,
-    layers: usize,
-    heads: usize,
-    kv_heads: usize,
-    ffn: usize,
-    vocab: usize,
-    positions: usize,
-    theta: f64,
-    tied: bool,
-    llama32_rope: bool,
-}
-
-const PLAIN: Shape = Shape {
-    name: "tiny",
-    dim: 64,
-    layers: 2,
-    heads: 4,
-    kv_heads: 2,
-    ffn: 172,
-    vocab: 512,
-    positions: 128,
-    theta: 10000.0,
-    tied: true,
-    llama32_rope: false,
-};
-
-const SHAPES: [Shape; 5] = [
-    PLAIN,
-    Shape {
-        name: "stories15M",
-        dim: 288,
-        layers: 6,
-        heads: 6,
-        kv_heads: 6,
-        ffn: 768,
-        vocab: 32000,
-        positions: 256,
-        ..PLAIN
-    },
-    Shape {
-        name: "smollm2-135m",
-        dim: 576,
-        layers: 30,
-        heads: 9,
-        kv_heads: 3,
-        ffn: 1536,
-        vocab: 49152,
-        positions: 8192,
-        theta: 100000.0,
-        ..PLAIN
-    },
-    Shape {
-        name: "llama3.2-1b",
-        dim: 2048,
-        layers: 16,
-        heads: 32,
-        kv_heads: 8,
-        ffn: 8192,
-        vocab: 128256,
-        positions: 131072,
-        theta: 500000.0,
-        llama32_rope: true,
-        ..PLAIN
-    },
-    Shape {
-        name: "llama3-8b",
-        dim: 4096,
-        layers: 32,
-        heads: 32,
-        kv_heads: 8,
-        ffn: 14336,
-        vocab: 128256,
-        positions: 8192,
-        theta: 500000.0,
-        tied: false,
-        ..PLAIN
-    },
-];
+use shapes::{SHAPES, Shape};
+use tokenizer::tokenizer_json;
 
 /// The dtype of all weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -367,41 +289,6 @@ fn splitmix64(state: &mut u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
-}
-
-/// A byte-level BPE without merges: text becomes bytes, and every other token prints as a word with its number. The last two tokens
-/// begin and end a text.
-fn tokenizer_json(vocab: usize) -> Value {
-    let special = |id: usize, content: &str| json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
-    let mut tokens: Map<String, Value> = Map::new();
-    for id in 0..vocab - 2 {
-        let token = match u8::try_from(id) {
-            Ok(byte) => byte_char(byte).to_string(),
-            Err(_) => format!("Ġw{id}"),
-        };
-        tokens.insert(token, id.into());
-    }
-    json!({
-        "version": "1.0",
-        "added_tokens": [special(vocab - 2, "<|begin_of_text|>"), special(vocab - 1, "<|end_of_text|>")],
-        "normalizer": null,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
-        "post_processor": null,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-        "model": {"type": "BPE", "dropout": null, "unk_token": null, "vocab": tokens, "merges": []},
-    })
-}
-
-/// GPT-2's printable stand-ins for bytes: printable Latin-1 for itself, the others in order from U+0100 on.
-fn byte_char(byte: u8) -> char {
-    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    match printable(byte) {
-        true => char::from(byte),
-        false => {
-            let before = (0..byte).filter(|other| !printable(*other)).count();
-            char::from_u32(0x100 + before as u32).unwrap_or(char::REPLACEMENT_CHARACTER)
-        }
-    }
 }
 
 fn write_json(directory: &Path, name: &str, value: &Value) -> Result<()> {
