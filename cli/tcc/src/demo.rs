@@ -49,7 +49,10 @@ fn export(checkpoint: &Path) -> Result<PathBuf> {
         return Ok(artifact);
     }
     std::fs::create_dir_all(&folder).map_err(|error| line(format!("{}: {error}", folder.display())))?;
-    crate::export::export(&Export::plain(checkpoint, &artifact))?;
+    let begin = Instant::now();
+    let written = crate::export::make(&Export::plain(checkpoint, &artifact))?.written;
+    let (size, seconds) = (size(written.file_bytes), begin.elapsed().as_secs_f64());
+    show(format!("artifact  {} ({size}, exported in {seconds:.1} s)\n", artifact.display()))?;
     Ok(artifact)
 }
 

@@ -11,12 +11,26 @@ use crate::output::{line, size, warn};
 use crate::{interrupt, progress};
 
 pub fn export(args: &Export) -> Result<()> {
+    let begin = Instant::now();
+    let report = make(args)?;
+    show(format!(
+        "{}: {}, {} ({} of weights), {} instructions, in {:.1} s\n",
+        args.output.display(),
+        report.config.name,
+        size(report.written.file_bytes),
+        size(report.written.weight_bytes),
+        report.instructions,
+        begin.elapsed().as_secs_f64(),
+    ))
+}
+
+/// Makes the artifact; what it lacks is said on stderr.
+pub fn make(args: &Export) -> Result<Report> {
     let recipe = args.format.recipe().map_err(line)?;
     let pass = args.print_ir_after.as_deref();
     inspect::check_pass(pass).map_err(line)?;
     let model = progress::resolve(&args.model)?;
     interrupt::listen().map_err(line)?;
-    let begin = Instant::now();
     let bar = progress::bar("exporting");
     let options = ExportOptions {
         recipe,
@@ -38,18 +52,7 @@ pub fn export(args: &Export) -> Result<()> {
     let exported = export::export(&model, &args.output, options);
     bar.finish_and_clear();
     interrupt::done();
-    report(args, &exported.map_err(line)?, begin)
-}
-
-fn report(args: &Export, report: &Report, begin: Instant) -> Result<()> {
+    let report = exported.map_err(line)?;
     report.warnings.iter().for_each(warn);
-    show(format!(
-        "{}: {}, {} ({} of weights), {} instructions, in {:.1} s\n",
-        args.output.display(),
-        report.config.name,
-        size(report.written.file_bytes),
-        size(report.written.weight_bytes),
-        report.instructions,
-        begin.elapsed().as_secs_f64(),
-    ))
+    Ok(report)
 }
