@@ -3,8 +3,11 @@
 pub mod constants;
 mod pack;
 pub mod pte;
+pub mod so;
+mod weights;
 
 pub use constants::{Constant, Constants};
+pub use weights::Progress;
 
 use crate::checkpoint::CheckpointError;
 use crate::files::WriteError;
@@ -25,6 +28,12 @@ pub struct Artifact<'a> {
     pub chat: Vec<u8>,
 }
 
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    pub file_bytes: u64,
+    pub weight_bytes: u64,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum EmitError {
     #[error(transparent)]
@@ -35,6 +44,8 @@ pub enum EmitError {
     Weight(String, String),
     #[error("the file just written does not load, which is a bug: {0}")]
     Rejected(tcrt::Error),
+    #[error("generating code: {0}")]
+    Code(String),
     #[error("cancelled")]
     Cancelled,
 }

@@ -15,8 +15,7 @@ pub use text::import_tokenizer;
 use crate::chat;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, OpenOptions};
 use crate::config::ModelConfig;
-use crate::emit::pte::{self, Progress, Written};
-use crate::emit::{Artifact, Constants, EmitError};
+use crate::emit::{Artifact, Constants, EmitError, Progress, Written, pte};
 use crate::recipe::Recipe;
 use crate::tokenizer::TokenizerError;
 

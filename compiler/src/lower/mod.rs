@@ -1,6 +1,6 @@
 //! From a graph to a [`Program`]: select a kernel for each op, plan the memory, place the barriers.
 
-mod barriers;
+pub(crate) mod barriers;
 mod plan;
 mod select;
 #[cfg(test)]

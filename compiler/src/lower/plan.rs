@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use tc_kernels::signature::Cache;
+
 use crate::program::{Buffer, Operand, Program};
 
 /// The instructions during which a buffer holds a value; `None` for a buffer that none touches.
@@ -15,6 +17,10 @@ pub fn lifetimes(program: &Program) -> Vec<Option<RangeInclusive<usize>>> {
     };
     for (at, instruction) in program.instructions.iter().enumerate() {
         instruction.buffers().for_each(|(buffer, _)| touch(buffer, at));
+        // Native code runs attention over a head as soon as the head is in the cache, while other heads are still read from here.
+        if instruction.kernel.cache == Cache::Writes {
+            instruction.buffers().for_each(|(buffer, _)| touch(buffer, at + 1));
+        }
     }
     // The caller reads the result after the last instruction.
     touch(program.logits, program.instructions.len());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Hands out the tasks of a schedule's steps in portions, and counts those that are done. A thread that comes late takes no task of a
 /// call that is over: the counters bear the call's number.
 pub struct Handout {
-    /// For each step, the call's number above the first task that nobody has taken.
+    /// For each step, the number of the last call that came to it above the first task that nobody has taken.
     next: Vec<Next>,
     threads: u32,
     spins: u32,
@@ -43,24 +43,23 @@ impl Handout {
         self.spins
     }
 
-    /// Begins a call, which must have another number than those before it, all of whose tasks are done.
+    /// Begins a call, whose number must be one more than the last one's, all of whose tasks are done.
     pub fn begin(&self, number: u32) -> Round {
-        let round = Round { number: u64::from(number) << 32, before: self.done.now() };
-        for next in &self.next {
-            next.0.store(round.number, Ordering::Relaxed);
-        }
-        round
+        Round { number: u64::from(number) << 32, before: self.done.now() }
     }
 
     /// The first of the next `portion` of a step's tasks; none when all are taken or the call is over.
     pub fn take(&self, round: &Round, step: usize, tasks: u32, portion: u32) -> Option<u32> {
-        let taken = |now: u64| {
-            let first = u32::try_from(now.checked_sub(round.number)?).ok()?;
-            (first < tasks).then(|| now + u64::from(portion))
+        // What an earlier call left in the counter is none of this call's tasks; a later call's number says that this one is over.
+        // Numbers wrap; no thread is 2^31 calls late.
+        let first = |now: u64| match (now.wrapping_sub(round.number) >> 32) as i32 {
+            0 => Some(now as u32).filter(|first| *first < tasks),
+            1.. => None,
+            ..0 => Some(0).filter(|first| *first < tasks),
         };
-        let next = &self.next.get(step)?.0;
-        let before = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok()?;
-        u32::try_from(before - round.number).ok()
+        let taken = |now: u64| first(now).map(|first| round.number + u64::from(first) + u64::from(portion));
+        let before = self.next.get(step)?.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok()?;
+        first(before)
     }
 
     /// `tasks` are done, of the call's first `upto`, for which somebody may wait.

@@ -1,9 +1,9 @@
 //! Where everything in a file goes.
 
-use tcrt::program::header::{DATA_ALIGN, HEADER_BYTES, SEGMENT_ALIGN};
+use tcrt::program::header::{HEADER_BYTES, SEGMENT_ALIGN};
 use tcrt::program::{self as file, Segment, WeightKind};
 
-use super::super::{Artifact, EmitError};
+use super::super::{Artifact, EmitError, weights};
 use super::encode::encode;
 use crate::program::{Buffer, BufferKind, Instruction, Operand, Storage, Weight};
 
@@ -41,8 +41,8 @@ fn file_program(artifact: &Artifact) -> Result<file::Program, EmitError> {
     let mut kernels: Vec<String> = Vec::new();
     let instructions =
         program.instructions.iter().map(|instruction| file_instruction(instruction, &mut kernels)).collect();
-    let mut weights_end = 0u64;
-    let weights = program.weights.iter().map(|weight| file_weight(weight, &mut weights_end)).collect();
+    let (offsets, weights_size) = weights::place(program);
+    let weights = program.weights.iter().zip(offsets).map(|(weight, offset)| file_weight(weight, offset)).collect();
     let none = Segment { offset: 0, size: 0 };
     Ok(file::Program {
         metadata: artifact.metadata.clone(),
@@ -61,16 +61,13 @@ fn file_program(artifact: &Artifact) -> Result<file::Program, EmitError> {
         row_arena: program.row_arena,
         logits: program.logits,
         stop_tokens: artifact.stop_tokens.clone(),
-        // Kernels read vectors in blocks: the last one ends in bytes of the segment.
-        weights_segment: Segment { offset: 0, size: weights_end.next_multiple_of(DATA_ALIGN) },
+        weights_segment: Segment { offset: 0, size: weights_size },
         tokenizer_segment: none,
         chat_segment: none,
     })
 }
 
-fn file_weight(weight: &Weight, end: &mut u64) -> file::Weight {
-    let offset = end.next_multiple_of(DATA_ALIGN);
-    *end = offset + weight.bytes();
+fn file_weight(weight: &Weight, offset: u64) -> file::Weight {
     let kind = match weight.storage {
         Storage::Packed(packed) => WeightKind::Matrix(packed.kind),
         Storage::Vector => WeightKind::Vector,

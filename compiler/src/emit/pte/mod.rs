@@ -2,10 +2,9 @@
 //! then the weights, packed in parallel straight into their places.
 
 mod encode;
-mod layout;
+pub(super) mod layout;
 #[cfg(test)]
 mod tests;
-mod weights;
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
@@ -13,16 +12,8 @@ use std::path::Path;
 use tcrt::program::header::Header;
 use tcrt::sys::Mapping;
 
-pub use weights::Progress;
-
-use super::{Artifact, EmitError};
+use super::{Artifact, EmitError, Progress, Written, weights};
 use crate::files::{WriteError, temporary_beside};
-
-#[derive(Clone, Copy, Debug)]
-pub struct Written {
-    pub file_bytes: u64,
-    pub weight_bytes: u64,
-}
 
 /// Writes to a temporary file beside `path`, which the reader that will load it checks before it gets its name. On any error,
 /// nothing is left behind.
@@ -32,7 +23,7 @@ pub fn write(path: &Path, artifact: &Artifact, progress: Progress) -> Result<Wri
     let mut file = temporary_beside(path).map_err(&failed)?;
     write_small_parts(file.as_file_mut(), artifact, &layout).map_err(&failed)?;
     let weight_bytes = layout.program.weights_segment.size;
-    weights::write(&file, path, artifact, &layout.program, progress)?;
+    weights::write(&file, path, artifact, layout.program.weights_segment.offset, progress)?;
     file.as_file().sync_all().map_err(&failed)?;
     verify(file.path())?;
     file.persist(path).map_err(|error| failed(error.error))?;

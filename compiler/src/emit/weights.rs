@@ -4,20 +4,21 @@
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tc_kernels::abi::BLOCK_ROWS;
 use tc_kernels::layout::block_bytes;
-use tcrt::program as file;
+use tcrt::program::header::DATA_ALIGN;
+use xxhash_rust::xxh3::xxh3_128;
 
-use super::super::constants::Numbers;
-use super::super::pack::pack_blocks;
-use super::super::{Artifact, EmitError};
+use super::constants::Numbers;
+use super::pack::pack_blocks;
+use super::{Artifact, EmitError};
 use crate::checkpoint::Tensor;
 use crate::files::WriteError;
-use crate::program::Storage;
+use crate::program::{Program, Storage, Weight};
 use crate::recipe::WeightType;
 
 /// Told the packed bytes so far and in all, from any thread; breaking cancels the export.
@@ -26,51 +27,63 @@ pub type Progress<'a> = &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync);
 /// Packed bytes that a worker has in memory.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// Where each weight begins among all of them, and how many bytes they are together.
+pub fn place(program: &Program) -> (Vec<u64>, u64) {
+    let mut end = 0u64;
+    let place = |weight: &Weight| {
+        let offset = end.next_multiple_of(DATA_ALIGN);
+        end = offset + weight.bytes();
+        offset
+    };
+    let offsets = program.weights.iter().map(place).collect();
+    // Kernels read vectors in blocks: the last one ends in bytes of the segment.
+    (offsets, end.next_multiple_of(DATA_ALIGN))
+}
+
 /// A piece of work: bytes of the file, and where they come from.
 enum Chunk<'a> {
     Vector { offset: u64, values: &'a [f32] },
     Blocks { offset: u64, bytes: usize, tensor: &'a Tensor, weight: WeightType, row: usize },
 }
 
+/// Writes every weight of an artifact to its place after byte `begin` of the file. Returns a hash of all the bytes, in order.
 pub fn write(
     temporary: &tempfile::NamedTempFile,
     path: &Path,
     artifact: &Artifact,
-    program: &file::Program,
+    begin: u64,
     progress: Progress,
-) -> Result<(), EmitError> {
+) -> Result<u128, EmitError> {
     let numbers = artifact.program.weights.iter().map(|weight| artifact.constants.numbers(weight));
     let numbers: Vec<Numbers> = numbers.collect::<Result<_, _>>()?;
-    let chunks = chunks(artifact, program, &numbers);
+    let chunks = chunks(artifact, begin, &numbers);
     let total = chunks.iter().map(Chunk::bytes).sum();
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let failure: Mutex<Option<EmitError>> = Mutex::new(None);
-    let work = || -> Result<(), EmitError> {
+    let work = || -> Result<Vec<(usize, u128)>, EmitError> {
         let mut file = temporary.reopen().map_err(WriteError::at(path))?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let (mut bytes, mut hashes) = (Vec::new(), Vec::new());
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(chunk) = chunks.get(at) else { return Ok(hashes) };
             chunk.pack(&mut bytes)?;
+            hashes.push((at, xxh3_128(&bytes)));
             write_at(&mut file, chunk.offset(), &bytes).map_err(WriteError::at(path))?;
             let done = done.fetch_add(chunk.bytes(), Ordering::Relaxed) + chunk.bytes();
             if progress(done, total).is_break() {
                 return Err(EmitError::Cancelled);
             }
         }
-        Ok(())
     };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                if let Err(error) = work() {
-                    // The others find no more chunks.
-                    next.store(chunks.len(), Ordering::Relaxed);
-                    let mut failure = failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                    failure.get_or_insert(error);
-                }
-            });
-        }
+    // Where one fails, the others find no more chunks.
+    let work = || work().inspect_err(|_| next.store(chunks.len(), Ordering::Relaxed));
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
-    failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).map_or(Ok(()), Err)
+    let mut hashes: Vec<(usize, u128)> = results.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+    hashes.sort_unstable();
+    Ok(xxh3_128(&hashes.iter().flat_map(|(_, hash)| hash.to_le_bytes()).collect::<Vec<u8>>()))
 }
 
 fn write_at(file: &mut File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
@@ -78,10 +91,11 @@ fn write_at(file: &mut File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)
 }
 
-fn chunks<'a>(artifact: &Artifact, program: &file::Program, numbers: &'a [Numbers]) -> Vec<Chunk<'a>> {
+fn chunks<'a>(artifact: &Artifact, begin: u64, numbers: &'a [Numbers]) -> Vec<Chunk<'a>> {
     let mut chunks = Vec::new();
-    for ((weight, placed), numbers) in artifact.program.weights.iter().zip(&program.weights).zip(numbers) {
-        let offset = program.weights_segment.offset + placed.offset;
+    let placed = artifact.program.weights.iter().zip(place(artifact.program).0);
+    for ((weight, offset), numbers) in placed.zip(numbers) {
+        let offset = begin + offset;
         match (numbers, weight.storage) {
             (Numbers::Matrix(tensor), Storage::Packed(weight)) => cut(tensor, weight, offset, &mut chunks),
             (Numbers::Vector(values), _) => chunks.push(Chunk::Vector { offset, values }),
