@@ -16,6 +16,8 @@ fn options() -> ExportOptions<'static> {
         tokenizer: None,
         chat_template: None,
         max_positions: None,
+        target: None,
+        separate_weights: false,
         after_pass: Box::leak(Box::new(|_: &str, _: &tc_ir::Graph| {})),
         progress: &|_, _| ControlFlow::Continue(()),
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tc_targets::Target;
 use tcc_core::recipe::{Kind, Recipe, RecipeError};
 use tcc_core::synth;
 
@@ -32,7 +33,7 @@ pub enum Command {
 pub struct Export {
     /// A name of the catalog, a directory or a file
     pub model: String,
-    /// The artifact to write
+    /// The artifact to write: a portable program (.pte) or native code (.so)
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     #[command(flatten)]
@@ -49,9 +50,26 @@ pub struct Export {
     /// Positions a session may have, fewer than the model was made for
     #[arg(long, value_name = "N")]
     pub max_context: Option<usize>,
+    /// The machine that native code is for (default: this one)
+    #[arg(long, value_name = "NAME", value_parser = target)]
+    pub target: Option<&'static Target>,
+    /// Where a native artifact's weights go: inside, or in a .weights file beside it
+    #[arg(long, value_enum, default_value_t = Weights::Inside)]
+    pub weights: Weights,
     /// Print the graph after a pass ("frontend": before all of them)
     #[arg(long, value_name = "PASS")]
     pub print_ir_after: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Weights {
+    Inside,
+    Separate,
+}
+
+fn target(name: &str) -> Result<&'static Target, String> {
+    let names: Vec<&str> = tc_targets::ALL.iter().map(|target| target.name).collect();
+    tc_targets::find(name).ok_or_else(|| format!("there is no such target; there are {}", names.join(", ")))
 }
 
 /// How the weights are stored.
@@ -95,6 +113,8 @@ impl Export {
             tokenizer: None,
             chat_template: None,
             max_context: None,
+            target: None,
+            weights: Weights::Inside,
             print_ir_after: None,
         }
     }
@@ -107,6 +127,9 @@ pub struct Inspect {
     /// Print the graph, after a pass if one is named (--ir=PASS; "frontend": before all of them)
     #[arg(long, value_name = "PASS", num_args = 0..=1, require_equals = true)]
     pub ir: Option<Option<String>>,
+    /// Print a native artifact's machine code with the tensor ops it came from
+    #[arg(long, conflicts_with = "ir")]
+    pub disasm: bool,
     #[command(flatten)]
     pub format: Format,
     /// A JSON file that gives the shape where the checkpoint has none

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::args::Export;
+use crate::args::{Export, Weights};
 use tcc_core::export::{ExportOptions, Report};
 use tcc_core::{export, inspect};
 use tcrt_cli::output::{Result, show};
@@ -38,6 +38,8 @@ pub fn make(args: &Export) -> Result<Report> {
         tokenizer: args.tokenizer.clone(),
         chat_template: args.chat_template.clone(),
         max_positions: args.max_context,
+        target: args.target,
+        separate_weights: matches!(args.weights, Weights::Separate),
         after_pass: &mut |name, graph| {
             if pass == Some(name) {
                 // A pipe that closed must not stop the export.

@@ -13,6 +13,7 @@ pub fn inspect(args: &Inspect) -> Result<()> {
     inspect::check_pass(pass).map_err(line)?;
     let path = progress::resolve(&args.model)?;
     let text = match args.ir {
+        _ if args.disasm => inspect::disassembly(&path),
         Some(_) => inspect::graph(&path, args.params_path.clone(), &recipe, pass),
         None => inspect::inspect(&path, args.params_path.clone()),
     };

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 pub use compile::{CompileError, Compiled, FRONTEND, compile};
 
 use tc_ir::Graph;
+use tc_targets::Target;
 use text::Text;
 pub use text::import_tokenizer;
 
 use crate::chat;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, OpenOptions};
 use crate::config::ModelConfig;
-use crate::emit::{Artifact, Constants, EmitError, Progress, Written, pte};
+use crate::emit::{Artifact, Constants, EmitError, Progress, Written, pte, so};
 use crate::recipe::Recipe;
 use crate::tokenizer::TokenizerError;
 
@@ -29,6 +30,10 @@ pub struct ExportOptions<'a> {
     pub chat_template: Option<String>,
     /// Fewer positions than the model was made for.
     pub max_positions: Option<usize>,
+    /// What native code is made for; none: this machine. Program files run on all.
+    pub target: Option<&'static Target>,
+    /// A native artifact's weights in a file beside it.
+    pub separate_weights: bool,
     /// Shown every graph with the name of the pass that made it.
     pub after_pass: &'a mut dyn FnMut(&str, &Graph),
     pub progress: Progress<'a>,
@@ -72,11 +77,16 @@ pub enum ExportError {
     NoSuchTemplate(String, std::io::Error, String),
     #[error("a context of {0} is not between 1 and the model's {1}")]
     Context(usize, usize),
+    #[error("native code for this machine is not to be had; --target takes one of {0}")]
+    NoTarget(String),
+    #[error("weights in a file of their own are for native artifacts (.so)")]
+    SeparateWeights,
     #[error(transparent)]
     Emit(#[from] EmitError),
 }
 
 pub fn export(model: &Path, output: &Path, options: ExportOptions) -> Result<Report, ExportError> {
+    let native = native(output, &options)?;
     let checkpoint = open(model, &options)?;
     let compiled = compile(&checkpoint.config, &checkpoint.tensors, &options.recipe, options.after_pass)?;
     let Text { tokenizer, chat, stop_tokens, warnings } =
@@ -89,8 +99,22 @@ pub fn export(model: &Path, output: &Path, options: ExportOptions) -> Result<Rep
         tokenizer,
         chat,
     };
-    let written = pte::write(output, &artifact, options.progress)?;
+    let written = match native {
+        Some(native) => so::write(output, &artifact, native, options.progress)?,
+        None => pte::write(output, &artifact, options.progress)?,
+    };
     Ok(Report { config: checkpoint.config, written, instructions: compiled.program.instructions.len(), warnings })
+}
+
+/// The file's name says which kind of artifact it is to be.
+fn native(output: &Path, options: &ExportOptions) -> Result<Option<so::Options>, ExportError> {
+    let native = output.extension().is_some_and(|extension| extension == "so");
+    if !native {
+        return if options.separate_weights { Err(ExportError::SeparateWeights) } else { Ok(None) };
+    }
+    let names = || tc_targets::ALL.iter().map(|target| target.name).collect::<Vec<_>>().join(", ");
+    let target = options.target.or_else(tc_targets::host).ok_or_else(|| ExportError::NoTarget(names()))?;
+    Ok(Some(so::Options { target, separate_weights: options.separate_weights }))
 }
 
 fn open(model: &Path, options: &ExportOptions) -> Result<Checkpoint, ExportError> {

@@ -2,12 +2,14 @@
 //! pass. What a file is shows in its content.
 
 mod artifact;
+mod disassembly;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use tcrt::Model;
 use tcrt::program::header::MAGIC;
+use tcrt::sys::Mapping;
 
 use crate::checkpoint::{self, CheckpointError, OpenOptions};
 use crate::export::{CompileError, FRONTEND, compile};
@@ -24,6 +26,8 @@ pub enum InspectError {
     Compile(#[from] CompileError),
     #[error("{0} is an artifact: it holds a program, its graph is gone; give --ir the checkpoint")]
     NoGraph(String),
+    #[error("{0}: {1}")]
+    NoCode(String, String),
     #[error("there is no pass {0:?}; there are {1}")]
     UnknownPass(String, String),
 }
@@ -35,6 +39,12 @@ pub fn inspect(path: &Path, params_path: Option<PathBuf>) -> Result<String, Insp
     }
     let checkpoint = checkpoint::open(path, &OpenOptions { params_path })?;
     Ok(checkpoint::summarize(&checkpoint).to_string())
+}
+
+/// A native artifact's machine code, with the tensor ops it came from. Nothing of it is run.
+pub fn disassembly(path: &Path) -> Result<String, InspectError> {
+    let file = Mapping::open(path)?;
+    disassembly::disassemble(&file).map_err(|why| InspectError::NoCode(path.display().to_string(), why))
 }
 
 /// The graph after the pass of this name, after all of them, or as the model builder made it ("frontend").

@@ -26,6 +26,8 @@ fn write(path: &Path, params_path: Option<PathBuf>, recipe: &str, output: &Path)
         tokenizer: None,
         chat_template: None,
         max_positions: None,
+        target: None,
+        separate_weights: false,
         after_pass: &mut |_, _| {},
         progress: &|_, _| ControlFlow::Continue(()),
     };
@@ -46,4 +48,14 @@ pub fn golden_model(golden: &Golden, recipe: &str) -> Result<Arc<Model>, Box<dyn
     let dir = tempfile::tempdir()?;
     golden.checkpoint.write_hugging_face(dir.path(), 1)?;
     model(dir.path(), None, recipe)
+}
+
+/// As `golden_model`, as native code for this machine.
+pub fn golden_native(golden: &Golden, recipe: &str) -> Result<Arc<Model>, Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    golden.checkpoint.write_hugging_face(dir.path(), 1)?;
+    let output = dir.path().join("model.so");
+    write(dir.path(), None, recipe, &output)?;
+    // What is loaded outlives its name.
+    Ok(Model::load(&output)?)
 }

@@ -4,5 +4,6 @@ mod artifact;
 mod calls;
 mod formats;
 mod goldens;
+mod native;
 mod schema;
 mod smollm2;
