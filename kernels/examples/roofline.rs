@@ -1,4 +1,4 @@
-//! Times the matrix kernels against the machine: `cargo run --release -p tc-kernels --example roofline -- [KERNEL] [KIND]`.
+//! Times the matrix kernels against the machine: `cargo run --release -p tc-kernels --example roofline -- [KERNEL] [KIND] [TIER]`.
 //!
 //! For one token the figure to look at is GB/s of weights, beside the memory's read bandwidth; for many tokens it is
 //! GOP/s (two operations for each multiply-add). `cache` repeats one matrix, `memory` goes through 256 MB of them.
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::{Aligned, Noise, Packed, call_of};
 use tc_kernels::abi::{LinearArgs, Over, QuantizeArgs};
 use tc_kernels::layout::{Kind, matrix_bytes, padded_width, q8_row_bytes};
-use tc_kernels::table::{Features, select};
+use tc_kernels::table::{Chosen, Features, Tier, select};
 
 const SHAPES: [(usize, usize); 3] = [(1536, 576), (8192, 2048), (14336, 4096)];
 const TOKENS: [usize; 4] = [1, 4, 8, 128];
@@ -32,49 +32,55 @@ const STREAM: usize = 256 << 20;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    println!("cpu: {}", Features::detect());
+    let features = match wanted.get(2).map(|name| Tier::from_name(name).expect("a tier")) {
+        Some(tier) => Features::detect().limited_to(tier),
+        None => Features::detect(),
+    };
+    println!("cpu: {}, used: {features}", Features::detect());
     for threads in [1, 2] {
         println!("read bandwidth, {threads} threads: {:.1} GB/s", read_bandwidth(threads));
     }
-    println!("kernel    weights  rows x cols    tokens thr  cache GB/s  GOP/s   memory GB/s");
+    println!("kernel    variant weights  rows x cols    tokens thr  cache GB/s  GOP/s   memory GB/s");
     for (name, kind, group) in KINDS {
         if wanted.first().is_some_and(|n| n != name) || wanted.get(1).is_some_and(|k| k != kind.name()) {
             continue;
         }
+        let kernel = select(name, features).expect("a kernel of the table");
         for (rows, cols) in SHAPES {
             for n in TOKENS {
                 for threads in [1, 2] {
-                    line(name, kind, group, (rows, cols), n, threads);
+                    line(&kernel, kind, group, (rows, cols), n, threads);
                 }
             }
         }
     }
 }
 
-fn line(name: &str, kind: Kind, group: usize, (rows, cols): (usize, usize), n: usize, threads: usize) {
+fn line(kernel: &Chosen, kind: Kind, group: usize, (rows, cols): (usize, usize), n: usize, threads: usize) {
     let bytes = matrix_bytes(kind, rows, cols, group);
     let w = Packed::noise(kind, group, rows.min(512), cols, &mut Noise(1)).repeated(rows);
     let cached = [w];
-    let seconds = time_linear(name, &cached, n, threads);
+    let seconds = time_linear(kernel, &cached, n, threads);
     let operations = 2.0 * (rows * cols * n) as f64;
     print!(
-        "{name:9} {:6} {rows:6} x {cols:5} {n:8} {threads:3} {:10.1} {:8.1}",
+        "{:9} {:7} {:7} {rows:6} x {cols:5} {n:8} {threads:3} {:10.1} {:8.1}",
+        kernel.kernel,
+        kernel.variant,
         kind.name(),
         bytes as f64 / seconds / 1e9,
         operations / seconds / 1e9,
     );
     if n == 1 {
         let many: Vec<Packed> = (0..STREAM.div_ceil(bytes)).map(|_| cached[0].clone()).collect();
-        print!("{:13.1}", bytes as f64 / time_linear(name, &many, n, threads) / 1e9);
+        print!("{:13.1}", bytes as f64 / time_linear(kernel, &many, n, threads) / 1e9);
     }
     println!();
 }
 
 /// Seconds for one matrix.
-fn time_linear(name: &str, matrices: &[Packed], n: usize, threads: usize) -> f64 {
-    let kernel = select(name, Features::detect()).expect("a kernel of the table");
+fn time_linear(kernel: &Chosen, matrices: &[Packed], n: usize, threads: usize) -> f64 {
     let (rows, cols) = (matrices[0].rows, matrices[0].cols);
-    let (x, x_stride) = inputs(name, cols, n);
+    let (x, x_stride) = inputs(kernel.kernel, cols, n);
     let mut y = Aligned::new(4 * n * padded_width(rows));
     let (x_at, y_at) = (x.ptr() as usize, y.mut_ptr() as usize);
     let work = |thread: usize, turns: usize| {

@@ -7,7 +7,7 @@ use crate::cpu::drive::{self, tasks};
 use crate::cpu::scalar::Scalar;
 use crate::cpu::scalar::elementwise as ops;
 #[cfg(target_arch = "x86_64")]
-use crate::cpu::x86::avx2::Avx2;
+use crate::cpu::x86::{avx2::Avx2, avx512::Avx512, avxvnni::AvxVnni, vnni::mirror::Mirror};
 
 /// What variants are written for, oldest to shiniest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,15 +15,21 @@ pub enum Tier {
     Scalar,
     /// AVX2, FMA and F16C.
     Avx2,
+    /// And AVX-VNNI.
+    AvxVnni,
+    /// And AVX-512 (F, BW, VL) with VNNI.
+    Avx512,
 }
 
 impl Tier {
-    pub const ALL: [Tier; 2] = [Tier::Scalar, Tier::Avx2];
+    pub const ALL: [Tier; 4] = [Tier::Scalar, Tier::Avx2, Tier::AvxVnni, Tier::Avx512];
 
     pub fn name(self) -> &'static str {
         match self {
             Tier::Scalar => "scalar",
             Tier::Avx2 => "avx2",
+            Tier::AvxVnni => "avxvnni",
+            Tier::Avx512 => "avx512",
         }
     }
 
@@ -35,6 +41,13 @@ impl Tier {
         match self {
             Tier::Scalar => Features::NONE,
             Tier::Avx2 => Features::AVX2.with(Features::FMA).with(Features::F16C),
+            Tier::AvxVnni => Tier::Avx2.needs().with(Features::AVXVNNI),
+            Tier::Avx512 => Tier::Avx2
+                .needs()
+                .with(Features::AVX512F)
+                .with(Features::AVX512BW)
+                .with(Features::AVX512VL)
+                .with(Features::AVX512VNNI),
         }
     }
 }
@@ -147,6 +160,10 @@ macro_rules! tiers {
             Variant { tier: Tier::Scalar, run: $($run)::+::<Scalar> },
             #[cfg(target_arch = "x86_64")]
             Variant { tier: Tier::Avx2, run: $($run)::+::<Avx2> },
+            #[cfg(target_arch = "x86_64")]
+            Variant { tier: Tier::AvxVnni, run: $($run)::+::<AvxVnni> },
+            #[cfg(target_arch = "x86_64")]
+            Variant { tier: Tier::Avx512, run: $($run)::+::<Avx512> },
         ]
     };
 }
@@ -179,6 +196,11 @@ pub fn select(name: &str, features: Features) -> Option<Chosen> {
     let best = kernel.variants.iter().rev().find(|variant| features.has(variant.tier.needs()))?;
     Some(Chosen { kernel: kernel.name, variant: best.tier.name(), run: best.run, tasks: kernel.tasks })
 }
+
+/// The arithmetic that the tiers of `linear_q8` share, without vectors; never selected: tests hold the tiers to it.
+#[cfg(target_arch = "x86_64")]
+pub const LINEAR_Q8_MIRROR: Chosen =
+    Chosen { kernel: "linear_q8", variant: "mirror", run: drive::linear_q8::<Mirror>, tasks: tasks::linear };
 
 /// How many tasks a thread should take at a time: few enough that a slow thread does not hold the rest for long, many
 /// enough that taking them costs little.

@@ -8,6 +8,8 @@ use common::{Aligned, Noise, Packed, assert_close, call_of, each_variant, run, s
 use tc_kernels::abi::{LinearArgs, Over, QuantizeArgs};
 use tc_kernels::layout::{Kind, padded_cols, padded_width, q8_row_bytes};
 use tc_kernels::table::Chosen;
+#[cfg(target_arch = "x86_64")]
+use tc_kernels::table::LINEAR_Q8_MIRROR;
 
 /// `(rows, cols)`: model widths that no power of two divides, and odd ones.
 const SHAPES: [(usize, usize); 7] = [(16, 32), (5, 33), (17, 172), (40, 288), (33, 576), (16, 160), (3, 1)];
@@ -87,31 +89,34 @@ fn groups(kind: Kind, cols: usize) -> Vec<usize> {
 }
 
 fn against_scalar(name: &str, kinds: &[Kind], q8: bool) {
-    each_variant(name, |kernel| {
-        for &kind in kinds {
-            // The largest |w| of noise.
-            let largest = match kind {
-                Kind::I8 => 127.0,
-                Kind::I4 => 8.0,
-                Kind::I4Min => 16.0,
-                _ => 1.0,
-            };
-            for shape in SHAPES {
-                for group in groups(kind, shape.1) {
-                    for n in TOKENS {
-                        let case = Case::new(kind, group, shape, n, q8);
-                        let what = format!("{name} {} {kind:?} g{group} {shape:?} n={n}", kernel.variant);
-                        let bound = 2e-6 * largest * shape.1 as f32 + 1e-6;
-                        for extras in [false, true] {
-                            let expected = case.run(&scalar(name), 0, n, extras);
-                            assert!(expected.iter().all(|v| v.is_finite()), "{what}: padding was used");
-                            assert_close(&case.run(kernel, 0, n, extras), &expected, bound, &what);
-                        }
+    each_variant(name, |kernel| variant_against_scalar(kernel, kinds, q8));
+}
+
+fn variant_against_scalar(kernel: &Chosen, kinds: &[Kind], q8: bool) {
+    let name = kernel.kernel;
+    for &kind in kinds {
+        // The largest |w| of noise.
+        let largest = match kind {
+            Kind::I8 => 127.0,
+            Kind::I4 => 8.0,
+            Kind::I4Min => 16.0,
+            _ => 1.0,
+        };
+        for shape in SHAPES {
+            for group in groups(kind, shape.1) {
+                for n in TOKENS {
+                    let case = Case::new(kind, group, shape, n, q8);
+                    let what = format!("{name} {} {kind:?} g{group} {shape:?} n={n}", kernel.variant);
+                    let bound = 2e-6 * largest * shape.1 as f32 + 1e-6;
+                    for extras in [false, true] {
+                        let expected = case.run(&scalar(name), 0, n, extras);
+                        assert!(expected.iter().all(|v| v.is_finite()), "{what}: padding was used");
+                        assert_close(&case.run(kernel, 0, n, extras), &expected, bound, &what);
                     }
                 }
             }
         }
-    });
+    }
 }
 
 #[test]
@@ -122,6 +127,30 @@ fn linear_against_scalar() {
 #[test]
 fn linear_q8_against_scalar() {
     against_scalar("linear_q8", &[Kind::I8, Kind::I4, Kind::I4Min], true);
+}
+
+/// What tiers compute whose instructions this machine may not have.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_mirror_against_scalar() {
+    variant_against_scalar(&LINEAR_Q8_MIRROR, &[Kind::I8, Kind::I4, Kind::I4Min], true);
+}
+
+/// Integer sums are exact and all tiers scale them alike.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn all_tiers_of_linear_q8_agree_to_the_bit() {
+    each_variant("linear_q8", |kernel| {
+        for kind in [Kind::I8, Kind::I4, Kind::I4Min] {
+            for shape in SHAPES {
+                for group in groups(kind, shape.1) {
+                    let case = Case::new(kind, group, shape, 13, true);
+                    let what = format!("{} {kind:?} g{group} {shape:?}", kernel.variant);
+                    assert_eq!(case.run(kernel, 0, 13, true), case.run(&LINEAR_Q8_MIRROR, 0, 13, true), "{what}");
+                }
+            }
+        }
+    });
 }
 
 /// Prefill, decode and ragged batches must agree to the bit.

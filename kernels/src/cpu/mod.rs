@@ -1,5 +1,5 @@
 //! CPU kernels. `drive` turns the pointers of the ABI into slices, once for all instruction sets; `Isa` is what an
-//! instruction set implements: safe functions over one task's slices. Its default methods are the scalar reference.
+//! instruction set implements: safe functions over one task's slices. What it does not, it has from the one before it.
 
 #![allow(unsafe_code, reason = "kernels read and write through the ABI's pointers and use vector intrinsics")]
 
@@ -17,44 +17,49 @@ use crate::pack::Block;
 
 /// An instruction set. A value of the type proves that the CPU has it.
 pub trait Isa: Copy {
+    /// The instruction set that this one adds to.
+    type Base: Isa;
+
     /// # Safety
     /// The CPU must have the instruction set.
     unsafe fn assume() -> Self;
 
+    fn base(self) -> Self::Base;
+
     fn rms_norm(self, x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
-        scalar::norm::rms_norm(x, w, eps, y);
+        self.base().rms_norm(x, w, eps, y);
     }
 
     fn rms_norm_q8(self, x: &[f32], w: &[f32], eps: f32, y: Q8Mut) {
-        scalar::norm::rms_norm_q8(x, w, eps, y);
+        self.base().rms_norm_q8(x, w, eps, y);
     }
 
     fn quantize_q8(self, x: &[f32], y: Q8Mut) {
-        scalar::norm::quantize_q8(x, y);
+        self.base().quantize_q8(x, y);
     }
 
     /// 16 output rows of every token.
     fn linear(self, w: Block, x: Rows, y: Epilogue) {
-        scalar::linear::linear(w, x, y);
+        self.base().linear(w, x, y);
     }
 
     fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
-        scalar::linear::linear_q8(w, x, y);
+        self.base().linear_q8(w, x, y);
     }
 
     fn swiglu(self, gate: &[f32], up: &[f32], y: &mut [f32]) {
-        scalar::activation::swiglu(gate, up, y);
+        self.base().swiglu(gate, up, y);
     }
 
     fn swiglu_q8(self, gate: &[f32], up: &[f32], y: Q8Mut) {
-        scalar::activation::swiglu_q8(gate, up, y);
+        self.base().swiglu_q8(gate, up, y);
     }
 
     fn rope_kv(self, token: RopeKv) {
-        scalar::rope::rope_kv(token);
+        self.base().rope_kv(token);
     }
 
     fn attention(self, heads: Heads) {
-        scalar::attention::attention(heads);
+        self.base().attention(heads);
     }
 }

@@ -8,12 +8,57 @@ pub mod norm;
 pub mod rope;
 
 use super::Isa;
+use super::q8::Q8Mut;
+use super::views::{Epilogue, Heads, Q8Rows, RopeKv, Rows};
+use crate::pack::Block;
 
 #[derive(Clone, Copy)]
 pub struct Scalar;
 
 impl Isa for Scalar {
+    type Base = Scalar;
+
     unsafe fn assume() -> Scalar {
         Scalar
+    }
+
+    fn base(self) -> Scalar {
+        self
+    }
+
+    fn rms_norm(self, x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
+        norm::rms_norm(x, w, eps, y);
+    }
+
+    fn rms_norm_q8(self, x: &[f32], w: &[f32], eps: f32, y: Q8Mut) {
+        norm::rms_norm_q8(x, w, eps, y);
+    }
+
+    fn quantize_q8(self, x: &[f32], y: Q8Mut) {
+        norm::quantize_q8(x, y);
+    }
+
+    fn linear(self, w: Block, x: Rows, y: Epilogue) {
+        linear::linear(w, x, y);
+    }
+
+    fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
+        linear::linear_q8(w, x, y);
+    }
+
+    fn swiglu(self, gate: &[f32], up: &[f32], y: &mut [f32]) {
+        activation::swiglu(gate, up, y);
+    }
+
+    fn swiglu_q8(self, gate: &[f32], up: &[f32], y: Q8Mut) {
+        activation::swiglu_q8(gate, up, y);
+    }
+
+    fn rope_kv(self, token: RopeKv) {
+        rope::rope_kv(token);
+    }
+
+    fn attention(self, heads: Heads) {
+        attention::attention(heads);
     }
 }

@@ -15,8 +15,11 @@ mod linear_quantized;
 mod norm;
 mod rope;
 
+pub use linear::inputs;
+
 use crate::cpu::Isa;
 use crate::cpu::q8::Q8Mut;
+use crate::cpu::scalar::Scalar;
 use crate::cpu::views::{Epilogue, Heads, Q8Rows, RopeKv, Rows};
 use crate::pack::Block;
 
@@ -34,8 +37,14 @@ macro_rules! calls {
 }
 
 impl Isa for Avx2 {
+    type Base = Scalar;
+
     unsafe fn assume() -> Avx2 {
         Avx2(())
+    }
+
+    fn base(self) -> Scalar {
+        Scalar
     }
 
     calls! {

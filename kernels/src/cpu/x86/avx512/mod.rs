@@ -1,0 +1,47 @@
+//! AVX-512 (F, BW, VL) with VNNI: Zen 4, Ice Lake and their successors. What is not here is AVX2's.
+
+#![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by loops that unroll")]
+
+mod linear;
+mod rows16;
+
+use crate::cpu::Isa;
+use crate::cpu::views::{Epilogue, Q8Rows, Rows};
+use crate::pack::Block;
+
+use super::avx2::Avx2;
+use super::vnni::linear_q8;
+
+#[derive(Clone, Copy)]
+pub struct Avx512(Avx2);
+
+impl Isa for Avx512 {
+    type Base = Avx2;
+
+    unsafe fn assume() -> Avx512 {
+        // SAFETY: the caller's promise; a CPU with AVX-512 has AVX2.
+        Avx512(unsafe { Avx2::assume() })
+    }
+
+    fn base(self) -> Avx2 {
+        self.0
+    }
+
+    fn linear(self, w: Block, x: Rows, y: Epilogue) {
+        if w.kind.is_quantized() {
+            return self.0.linear(w, x, y);
+        }
+        // SAFETY: a value of `Avx512` proves that the CPU has the features.
+        unsafe { linear::linear(w, x, y) }
+    }
+
+    fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
+        // SAFETY: a value of `Avx512` proves that the CPU has the features.
+        unsafe { linear_q8(self, w, x, y) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn linear_q8(isa: Avx512, w: Block, x: Q8Rows, y: Epilogue) {
+    linear_q8::linear_q8(isa, w, x, y);
+}
