@@ -296,16 +296,17 @@ impl Emitter<'_> {
         flag
     }
 
-    /// `max(ceil(tasks / 8 threads), min(ceil(tasks / threads), least))`: at most eight portions for each thread, and where that would
-    /// be too little work each, fewer.
+    /// `ceil(tasks / (threads * turns))`: equal portions, as many for each thread as are worth their trips to the counter, at most eight.
     fn prepare_portion(&mut self, state: Value, threads: Value, portion: Portion, at: u64) {
         let tasks = self.b.ins().iconst(I32, i64::from(portion.tasks));
-        let each = self.divide_up(tasks, threads);
-        let eight = self.b.ins().ishl_imm(threads, 3);
-        let fine = self.divide_up(tasks, eight);
+        let each = self.b.ins().udiv(tasks, threads);
         let least = self.b.ins().iconst(I32, i64::from(portion.least));
-        let coarse = self.b.ins().umin(each, least);
-        let value = self.b.ins().umax(fine, coarse);
+        let turns = self.b.ins().udiv(each, least);
+        let (one, eight) = (self.b.ins().iconst(I32, 1), self.b.ins().iconst(I32, 8));
+        let turns = self.b.ins().umax(turns, one);
+        let turns = self.b.ins().umin(turns, eight);
+        let portions = self.b.ins().imul(threads, turns);
+        let value = self.divide_up(tasks, portions);
         let value = self.alone_or(threads, tasks, value);
         self.b.ins().store(TRUSTED, value, state, at as i32);
     }

@@ -10,14 +10,16 @@ use super::args::{Address, Arguments, Base, Image, shared_place};
 use super::schedule::{Schedule, Step};
 use crate::program::Operand;
 
-/// Weights that are worth a trip to the counter: about a microsecond of streaming.
-const PORTION_BYTES: usize = 24 << 10;
+/// Weights that are worth a trip to the counter: some microseconds of streaming. The trip moves two cache lines between threads.
+const PORTION_BYTES: usize = 64 << 10;
+/// The same for heads.
+const PORTION_HEADS: u32 = 3;
 
 /// How many of a step's tasks to take at a time depends on the number of threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Portion {
     pub tasks: u32,
-    /// Fewer are not worth it, if there is one portion for each thread.
+    /// Fewer are not worth it, but that each thread gets some.
     pub least: u32,
 }
 
@@ -86,8 +88,9 @@ pub fn portion(step: &Step, program: &Program, ops: &[Op]) -> Portion {
         },
         _ => None,
     };
-    let bytes = step.chain.first().and_then(|at| task_bytes(&ops[*at])).unwrap_or(PORTION_BYTES);
-    Portion { tasks: step.tasks, least: PORTION_BYTES.div_ceil(bytes) as u32 }
+    let bytes = step.chain.first().and_then(|at| task_bytes(&ops[*at]));
+    let least = bytes.map_or(PORTION_HEADS, |bytes| PORTION_BYTES.div_ceil(bytes) as u32);
+    Portion { tasks: step.tasks, least }
 }
 
 /// For each private instruction the place of its result in the state, and where the last one ends. Phases use the same memory, one
