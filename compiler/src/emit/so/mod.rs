@@ -43,8 +43,8 @@ pub fn write(path: &Path, artifact: &Artifact, options: Options, progress: Progr
     let weights_name =
         weights_path.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let place = weights_name.as_deref().map_or(Place::Inside, Place::Beside);
-    let mut file = build(artifact, &verified, options.target, &place)?;
     let weight_bytes = verified.program().weights_segment.size;
+    let mut file = build(artifact, &verified, options.target, &place, weight_bytes)?;
 
     let mut output = temporary_beside(path).map_err(&failed)?;
     let mut beside = weights_path.as_deref().map(temporary_beside).transpose().map_err(&failed)?;
@@ -79,7 +79,13 @@ fn verified(artifact: &Artifact) -> Result<Verified, EmitError> {
     verify(layout.program, &header).map_err(EmitError::Rejected)
 }
 
-fn build(artifact: &Artifact, verified: &Verified, target: &Target, place: &Place) -> Result<elf::File, EmitError> {
+fn build(
+    artifact: &Artifact,
+    verified: &Verified,
+    target: &Target,
+    place: &Place,
+    weight_bytes: u64,
+) -> Result<elf::File, EmitError> {
     let (program, ops) = (verified.program(), verified.ops());
     let schedule = schedule::one_token(artifact.program, ops);
     let state = state::layout(program, artifact.program, ops, &schedule);
@@ -91,7 +97,7 @@ fn build(artifact: &Artifact, verified: &Verified, target: &Target, place: &Plac
     let steps = schedule.phases.iter().map(|phase| phase.steps.len()).sum::<usize>().max(ops.len()) as u32;
     let image = image::image(artifact, program, state.size, steps, place);
     let parts = parts(program, &functions);
-    let weights = if matches!(place, Place::Inside) { program.weights_segment.size } else { 0 };
+    let weights = if matches!(place, Place::Inside) { weight_bytes } else { 0 };
     elf::write(&elf::Object { isa: &isa, functions: &functions, image: &image, weights, parts: &parts })
 }
 

@@ -66,3 +66,167 @@ fn both_encodings_compute_the_same() {
         });
     }
 }
+
+fn target(name: &str) -> &'static Target {
+    tc_targets::find(name).unwrap()
+}
+
+fn written(directory: &Path, name: &str, options: Options, recipe: &str) -> std::path::PathBuf {
+    let path = directory.join(name);
+    with_tiny(recipe, |artifact| write(&path, artifact, options, &go_on).map(drop)).unwrap();
+    path
+}
+
+/// Runs a tool that may not be there; what is skipped is said.
+fn tool(name: &str, arguments: &[&std::ffi::OsStr]) -> Option<std::process::Output> {
+    let output = std::process::Command::new(name).args(arguments).output();
+    if output.is_err() {
+        eprintln!("skipped: no {name} on this machine");
+    }
+    output.ok()
+}
+
+#[test]
+fn weights_beside_are_those_inside() {
+    let directory = tempfile::tempdir().unwrap();
+    let inside = written(directory.path(), "inside.so", host(), RECIPES[1]);
+    let beside = written(directory.path(), "beside.so", Options { separate_weights: true, ..host() }, RECIPES[1]);
+    assert_eq!(logits(&beside, 2), logits(&inside, 2));
+    assert!(directory.path().join("beside.weights").exists());
+    // The same weights serve another artifact; weights of another export are refused.
+    written(directory.path(), "other.so", Options { separate_weights: true, ..host() }, RECIPES[2]);
+    std::fs::copy(directory.path().join("other.weights"), directory.path().join("beside.weights")).unwrap();
+    let message = Model::load(&beside).err().unwrap().to_string();
+    assert!(message.contains("weights of another export"), "{message}");
+    std::fs::remove_file(directory.path().join("beside.weights")).unwrap();
+    let message = Model::load(&beside).err().unwrap().to_string();
+    assert!(message.contains("beside.weights") && !message.contains('\n'), "{message}");
+}
+
+#[test]
+fn damaged_and_foreign_artifacts_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let foreign = tc_targets::ALL.iter().copied().find(|target| Some(*target) != tc_targets::host()).unwrap();
+    let foreign = written(directory.path(), "foreign.so", Options { target: foreign, ..host() }, RECIPES[0]);
+    let message = Model::load(&foreign).err().unwrap().to_string();
+    assert!(message.contains("made for"), "{message}");
+    let whole = std::fs::read(written(directory.path(), "whole.so", host(), RECIPES[0])).unwrap();
+    let cut = directory.path().join("cut.so");
+    for keep in [10, 64, 600, 20_000, whole.len() / 2, whole.len() - 1] {
+        let _ = std::fs::remove_file(&cut);
+        std::fs::write(&cut, &whole[..keep]).unwrap();
+        let message = Model::load(&cut).err().unwrap().to_string();
+        assert!(message.contains("truncated") && message.contains("cut.so"), "{keep}: {message}");
+    }
+}
+
+#[test]
+fn a_cancelled_export_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    for separate_weights in [false, true] {
+        let options = Options { separate_weights, ..host() };
+        let path = directory.path().join("tiny.so");
+        let cancelled = with_tiny("{}", |artifact| write(&path, artifact, options, &|_, _| ControlFlow::Break(())));
+        assert!(matches!(cancelled, Err(EmitError::Cancelled)));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}
+
+/// A sparse file stands for weights that no 32-bit offset reaches.
+#[test]
+fn weights_larger_than_4_gib_load_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("large.so");
+    let size = 5u64 << 30;
+    let file =
+        with_tiny("{}", |artifact| build(artifact, &verified(artifact).unwrap(), host().target, &Place::Inside, size));
+    let file = file.unwrap();
+    std::fs::write(&path, &file.bytes).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(file.weights + size).unwrap();
+    let model = Model::load(&path).unwrap();
+    assert!(model.info().load_time.as_millis() < 500, "{:?}", model.info().load_time);
+    assert_eq!(model.info().file_bytes, file.weights + size);
+}
+
+#[test]
+fn other_programs_accept_the_files() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["x86_64-linux", "aarch64-linux"] {
+        let options = Options { target: target(name), separate_weights: false };
+        let path = written(directory.path(), &format!("{name}.so"), options, RECIPES[1]);
+        if let Some(output) = tool("readelf", &["-aW".as_ref(), path.as_os_str()]) {
+            let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert!(output.status.success() && errors.is_empty(), "{name}: {errors}");
+            assert!(!text.contains("NEEDED") && !text.contains("TEXTREL") && !text.contains(" RWE "), "{text}");
+            assert!(
+                text.contains("Build ID: ") && text.contains("GNU_RELRO") && text.contains("GNU_EH_FRAME"),
+                "{text}"
+            );
+            let relocations = text.lines().filter(|line| line.contains("R_X86_64_") || line.contains("R_AARCH64_"));
+            assert!(
+                relocations.clone().count() > 10 && relocations.clone().all(|line| line.contains("_RELATIV")),
+                "{text}"
+            );
+        }
+        if let Some(output) = tool("eu-elflint", &["--gnu-ld".as_ref(), path.as_os_str()]) {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            // It knows no owners of notes but its own.
+            let ours = |line: &&str| line.trim().is_empty() || line.contains("owner name 'TCRT'");
+            assert!(text.lines().all(|line| ours(&line) || line == "No errors"), "{name}: {text}");
+        }
+        let disassembler = if Some(options.target) == tc_targets::host() { "objdump" } else { "llvm-objdump" };
+        if let Some(output) = tool(disassembler, &["-d".as_ref(), path.as_os_str()]) {
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && text.contains("tcrt_model_run_one"), "{name}: {text}");
+            assert!(text.contains("linear_q8 layers.0.q+k+v"), "{name}");
+        }
+        let ours = crate::inspect::disassembly(&path).unwrap();
+        assert!(ours.contains("; run_one.") && ours.contains("ret"), "{name}: {ours}");
+    }
+}
+
+/// Every call of a kernel, as `trace.c` prints them.
+fn trace(directory: &Path, compiler: &str, runner: &[&str], artifact: &Path) -> Option<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = directory.join(format!("trace-{compiler}"));
+    let include = root.join("../runtime/include");
+    let source = root.join("tests/native/trace.c");
+    let flags = ["-std=c11", "-Wall", "-Werror", "-O1", "-o"].map(std::ffi::OsStr::new);
+    let files = [program.as_os_str(), source.as_os_str(), "-I".as_ref(), include.as_os_str(), "-ldl".as_ref()];
+    let compiled = tool(compiler, &[flags.as_slice(), &files].concat())?;
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let command: Vec<&std::ffi::OsStr> =
+        runner.iter().map(std::ffi::OsStr::new).chain([program.as_os_str(), artifact.as_os_str()]).collect();
+    let (first, rest) = command.split_first()?;
+    let output = tool(first.to_str()?, rest)?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn code_for_aarch64_makes_the_calls_that_code_for_x86_64_makes() {
+    let directory = tempfile::tempdir().unwrap();
+    for recipe in RECIPES {
+        let make =
+            |name| written(directory.path(), name, Options { target: target(name), separate_weights: false }, recipe);
+        let ours = trace(directory.path(), "cc", &[], &make("x86_64-linux")).unwrap();
+        assert!(ours.lines().filter(|line| line.starts_with("attention")).count() >= 2 * 2 * 3, "{ours}");
+        let emulator = ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"];
+        let artifact = make("aarch64-linux");
+        if let Some(theirs) = trace(directory.path(), "aarch64-linux-gnu-gcc", &emulator, &artifact) {
+            assert_eq!(theirs, ours);
+        }
+    }
+}
+
+#[test]
+fn one_token_needs_few_barriers() {
+    with_tiny(RECIPES[1], |artifact| {
+        let schedule = schedule::one_token(artifact.program, verified(artifact).unwrap().ops());
+        // Embedding and angles; in each of two layers qkv, attention, its output, gate and up, down; the head.
+        assert_eq!(schedule.phases.len(), 1 + 2 * 5 + 1, "{:#?}", schedule.phases);
+        assert_eq!(schedule.phases[0].steps.len(), 2);
+        assert!(schedule.phases[2].steps[0].chain.len() == 2);
+    });
+}

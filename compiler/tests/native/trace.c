@@ -1,0 +1,97 @@
+/*
+ * Runs an artifact with kernels that only say how they were called: `trace FILE`. With every address it hands out fixed,
+ * what it prints is the same whatever machine the artifact was compiled for.
+ */
+#define _GNU_SOURCE
+#include "tcrt_model.h"
+
+#include <dlfcn.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { MAX_KERNELS = 32, MAX_STEPS = 4096 };
+
+static const tcrt_descriptor *model;
+static uint32_t next[MAX_STEPS];
+static uint64_t finished;
+
+static uint32_t take(const tcrt_context *c, const tcrt_worker *w, uint32_t step, uint32_t tasks, uint32_t portion) {
+    (void)c, (void)w;
+    if (next[step] >= tasks)
+        return TCRT_NONE;
+    uint32_t first = next[step];
+    next[step] += portion;
+    printf("take %u of %u\n", step, tasks);
+    return first;
+}
+
+static void done(const tcrt_context *c, const tcrt_worker *w, uint32_t tasks, uint64_t upto) {
+    (void)c, (void)w;
+    finished += tasks;
+    printf("done %u, %" PRIu64 "\n", tasks, upto);
+}
+
+static void wait(const tcrt_context *c, const tcrt_worker *w, uint64_t upto) {
+    (void)c, (void)w;
+    printf("wait %" PRIu64 "\n", upto);
+    if (finished != upto)
+        abort();
+}
+
+static void show(int kernel, const void *args, uint32_t begin, uint32_t end) {
+    const tcrt_need *need = &model->kernels[kernel];
+    printf("%.*s %u %u", (int)need->name.size, need->name.data, begin, end);
+    for (uint64_t i = 0; i < need->args_size / 4; i++)
+        printf(" %" PRIx32, ((const uint32_t *)args)[i]);
+    printf("\n");
+}
+
+#define KERNEL(i)                                                                                                       \
+    static void run_##i(const void *args, const tcrt_call *call, uint32_t begin, uint32_t end) {                       \
+        (void)call;                                                                                                     \
+        show(i, args, begin, end);                                                                                      \
+    }
+KERNEL(0) KERNEL(1) KERNEL(2) KERNEL(3) KERNEL(4) KERNEL(5) KERNEL(6) KERNEL(7)
+KERNEL(8) KERNEL(9) KERNEL(10) KERNEL(11) KERNEL(12) KERNEL(13) KERNEL(14) KERNEL(15)
+static const tcrt_kernel kernels[] = {{run_0, 0},  {run_1, 0},  {run_2, 0},  {run_3, 0}, {run_4, 0},  {run_5, 0},
+                                      {run_6, 0},  {run_7, 0},  {run_8, 0},  {run_9, 0}, {run_10, 0}, {run_11, 0},
+                                      {run_12, 0}, {run_13, 0}, {run_14, 0}, {run_15, 0}};
+
+static void run(const tcrt_context *c, void *state, uint32_t n, uint32_t rows) {
+    tcrt_call call = {.n = n, .rows = rows};
+    tcrt_worker worker = {.state = state};
+    memset(next, 0, sizeof next);
+    finished = 0;
+    printf("call %u %u\n", n, rows);
+    uint64_t tasks = (n == 1 && rows == 1 ? model->run_one : model->run)(c, &worker, &call);
+    printf("tasks %" PRIu64 "\n", tasks);
+    if (tasks != finished)
+        abort();
+}
+
+int main(int argc, char **argv) {
+    void *library = argc == 2 ? dlopen(argv[1], RTLD_NOW) : 0;
+    model = library ? dlsym(library, "tcrt_model_descriptor") : 0;
+    if (!model || model->kernel_count > sizeof kernels / sizeof kernels[0] || model->steps > MAX_STEPS) {
+        fprintf(stderr, "%s\n", library ? "no usable descriptor" : dlerror());
+        return 1;
+    }
+    void *state = mmap((void *)0x200000000, model->state_size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    if (state == MAP_FAILED)
+        return 1;
+    for (uint32_t threads = 1; threads <= 3; threads += 2) {
+        memset(state, 0, model->state_size);
+        tcrt_context context = {kernels, (uint8_t *)0x300000000, (uint8_t *)0x400000000, (uint8_t *)0x500000000,
+                                7,       5,                      threads,                0,
+                                take,    done,                   wait};
+        model->prepare(&context, state, 0);
+        run(&context, state, 1, 1);
+        run(&context, state, 7, 5);
+        run(&context, state, 2, 0);
+    }
+    return 0;
+}
