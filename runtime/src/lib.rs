@@ -1,5 +1,6 @@
 //! libtcrt: loads an exported model, verifies it, and runs it. It depends on nothing but its kernels.
 
+mod capi;
 pub mod chat;
 pub mod engine;
 pub mod error;

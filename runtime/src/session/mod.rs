@@ -13,6 +13,7 @@ use crate::engine::{BatchToken, Engine, EngineOptions, MemoryPlan};
 use crate::kv::SeqId;
 use crate::model::Model;
 use crate::{Error, ErrorKind, Result};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub struct Session {
@@ -100,8 +101,15 @@ impl Session {
 
     /// Appends tokens and gives the logits after the last one.
     pub fn prefill(&mut self, tokens: &[u32]) -> Result<&mut [f32]> {
-        match self.prefill_while(tokens, || true)? {
-            true => self.last_logits(),
+        self.prefill_unless(tokens, &AtomicBool::new(false))?;
+        self.last_logits()
+    }
+
+    /// As `prefill`, until `cancel` is set by any thread: then it ends with `ErrorKind::Cancelled` before the next call, and what was run
+    /// stays.
+    pub fn prefill_unless(&mut self, tokens: &[u32], cancel: &AtomicBool) -> Result<()> {
+        match self.prefill_while(tokens, || !cancel.load(Ordering::Relaxed))? {
+            true => Ok(()),
             false => Err(Error::new(ErrorKind::Cancelled, "cancelled")),
         }
     }

@@ -1,0 +1,39 @@
+//! `cargo xtask`: chores that are no one's build step.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use xtask::{Result, abi, dist, header};
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+  header                         writes runtime/include/tcrt.h from runtime/src/capi
+  abi                            records the header's declarations in runtime/include/tcrt.abi, as those of a release
+  dist [FOLDER] [--profile P]    builds and lays out what is installed, in target/install or FOLDER";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments[..] {
+        ["header"] => header::update(),
+        ["abi"] => abi::record(),
+        ["dist"] => install(None, "dist"),
+        ["dist", folder] => install(Some(folder), "dist"),
+        ["dist", "--profile", profile] => install(None, profile),
+        ["dist", folder, "--profile", profile] => install(Some(folder), profile),
+        _ => Err(USAGE.to_string()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(line) => {
+            eprintln!("{line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn install(folder: Option<&str>, profile: &str) -> Result {
+    let folder = folder.map_or_else(|| xtask::root().join("target/install"), PathBuf::from);
+    for file in dist::install(&folder, profile)? {
+        println!("{:>9}  {}", file.bytes, file.path.display());
+    }
+    Ok(())
+}
