@@ -162,17 +162,14 @@ impl Session {
             last.want_logits = want_logits;
         }
         self.last = LastLogits::None;
-        let last = match Arc::get_mut(&mut self.engine) {
-            Some(engine) => {
-                engine.get_mut().map_err(broken)?.forward(&self.batch)?;
-                LastLogits::InEngine
-            }
-            None => {
-                let mut engine = self.engine.lock().map_err(broken)?;
-                engine.forward(&self.batch)?.into_last().map_or(LastLogits::None, |row| LastLogits::Own(row.to_vec()))
-            }
+        // Where nobody shares the engine now, nobody will before this session forks.
+        let alone = Arc::strong_count(&self.engine) == 1;
+        let mut engine = self.engine.lock().map_err(broken)?;
+        self.last = match engine.forward(&self.batch)?.into_last() {
+            None => LastLogits::None,
+            Some(_) if alone => LastLogits::InEngine,
+            Some(logits) => LastLogits::Own(logits.to_vec()),
         };
-        self.last = if want_logits { last } else { LastLogits::None };
         self.tokens.extend_from_slice(tokens);
         Ok(())
     }
