@@ -62,7 +62,7 @@ fn filled(template: &str) -> String {
 
 /// Where the build left its files.
 fn build(profile: &str) -> Result<PathBuf> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let target = root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into()));
     if profile == "dist" {
         // Cargo links a library with whole-program optimisation only where none of its forms is Rust's own.
         cargo(&["rustc", "-p", "tcrt", "--lib", "--profile", profile, "--crate-type", "cdylib,staticlib"])?;
