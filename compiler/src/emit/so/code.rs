@@ -15,12 +15,13 @@ use tcrt::program::Program;
 use tcrt::program::verify::Op;
 
 use super::args::{Base, Image};
-use super::schedule::{Phase, Schedule, Step};
+use super::schedule::{ByHeads, Phase, Schedule, Step, by_heads};
 use super::state::{Portion, State, portion};
 
 /// What the functions are made from.
 pub struct Source<'a> {
     pub program: &'a Program,
+    pub lowered: &'a crate::program::Program,
     pub ops: &'a [Op],
     pub schedule: &'a Schedule,
     pub state: &'a State,
@@ -85,6 +86,9 @@ fn prepare(source: &Source) -> Function {
         for (portion, at) in &source.state.portions {
             e.prepare_portion(state, threads, *portion, *at);
         }
+        if let Some((heads, at)) = source.state.heads {
+            e.prepare_share(state, threads, heads, at);
+        }
         let bases = Bases {
             weights: e.load(I64, context, offset_of!(Context, weights)),
             tokens: e.load(I64, context, offset_of!(Context, tokens_arena)),
@@ -128,7 +132,7 @@ fn run(source: &Source) -> Function {
             done = body.e.b.ins().iadd(done, wide);
             let portion = body.e.grain(tasks, threads);
             let args = source.state.many[at];
-            body.hand_out(at as u32, tasks, portion, done, |body, begin, end| body.kernel(at, args, begin, end));
+            body.hand_out(at as u32, tasks, portion, done, 1, |body, begin, end| body.kernel(at, args, begin, end));
         }
         body.e.b.ins().return_(&[done]);
     })
@@ -139,16 +143,22 @@ fn run_one(source: &Source) -> Function {
     function(source.convention, &[I64, I64, I64], &[I64], |e| {
         let mut body = Body::new(e, source);
         let (mut done, mut number) = (0, 0);
-        for phase in &source.schedule.phases {
-            if let Some(first) = phase.steps.first().and_then(|step| step.chain.first()) {
-                body.e.b.set_srcloc(SourceLoc::new(*first as u32));
+        let mut rest = source.schedule.phases.as_slice();
+        while let Some((phase, more)) = rest.split_first() {
+            let next = more.first();
+            let fused = next.and_then(|next| by_heads(source.lowered, source.ops, phase, next));
+            body.enter(phase, done);
+            match (fused, next, source.state.heads) {
+                (Some(fused), Some(next), Some((_, share))) => {
+                    body.either(fused, [phase, next], share, &mut number, &mut done);
+                    rest = &more[1..];
+                }
+                _ => {
+                    done += phase.tasks();
+                    body.phase(phase, &mut number, done);
+                    rest = more;
+                }
             }
-            if done > 0 {
-                let before = body.e.b.ins().iconst(I64, done as i64);
-                body.wait(before);
-            }
-            done += phase.tasks();
-            body.phase(phase, &mut number, done);
         }
         let done = body.e.b.ins().iconst(I64, done as i64);
         body.e.b.ins().return_(&[done]);
@@ -188,6 +198,65 @@ impl<'a, 'b> Body<'a, 'b> {
         Body { e, source, context, worker, call, state, kernels, signatures }
     }
 
+    /// Waits for all before a phase.
+    fn enter(&mut self, phase: &Phase, done: u64) {
+        if let Some(first) = phase.steps.first().and_then(|step| step.chain.first()) {
+            self.e.b.set_srcloc(SourceLoc::new(*first as u32));
+        }
+        if done > 0 {
+            let before = self.e.b.ins().iconst(I64, done as i64);
+            self.wait(before);
+        }
+    }
+
+    /// Two phases, as one where the heads divide evenly among the threads. Either way they have the same tasks.
+    fn either(&mut self, fused: ByHeads, phases: [&Phase; 2], share: u64, number: &mut u32, done: &mut u64) {
+        let [one, two, join] = [(); 3].map(|()| self.e.b.create_block());
+        let share = self.e.load(I32, self.state, share as usize);
+        self.e.b.ins().brif(share, one, &[], two, &[]);
+        let (step, end) = (*number, *done + phases.iter().map(|phase| phase.tasks()).sum::<u64>());
+        self.e.b.switch_to_block(two);
+        for (i, phase) in phases.into_iter().enumerate() {
+            if i > 0 {
+                self.enter(phase, *done);
+            }
+            *done += phase.tasks();
+            self.phase(phase, number, *done);
+        }
+        self.e.b.ins().jump(join, &[]);
+        self.e.b.switch_to_block(one);
+        self.heads(fused, phases[0], share, step, end);
+        self.e.b.ins().jump(join, &[]);
+        self.e.b.switch_to_block(join);
+    }
+
+    /// The rows of some heads, then attention over them.
+    fn heads(&mut self, fused: ByHeads, phase: &Phase, share: Value, step: u32, end: u64) {
+        self.e.b.set_srcloc(SourceLoc::new(fused.linear as u32));
+        let prepared = (!phase.prologue.is_empty()).then(|| self.e.flag());
+        let kv_heads = fused.heads.kv_heads;
+        let tasks = self.e.b.ins().iconst(I32, i64::from(kv_heads));
+        let upto = self.e.b.ins().iconst(I64, end as i64);
+        let each = i64::from(fused.tasks_each());
+        self.hand_out(step, tasks, share, upto, each, |body, begin, end| {
+            if let Some(prepared) = prepared {
+                body.prologue(phase, prepared);
+            }
+            let (queries, keys) = fused.blocks();
+            let behind = kv_heads * queries;
+            for (base, blocks) in [(0, queries), (behind, keys), (behind + kv_heads * keys, keys)] {
+                let [begin, end] = [begin, end].map(|head| {
+                    let at = body.e.b.ins().imul_imm(head, i64::from(blocks));
+                    body.e.b.ins().iadd_imm(at, i64::from(base))
+                });
+                body.kernel(fused.linear, body.source.state.one[fused.linear], begin, end);
+            }
+            for at in [fused.rope, fused.attention] {
+                body.kernel(at, body.source.state.one[at], begin, end);
+            }
+        });
+    }
+
     fn phase(&mut self, phase: &Phase, number: &mut u32, done: u64) {
         let prepared = (!phase.prologue.is_empty()).then(|| self.e.flag());
         for step in &phase.steps {
@@ -198,7 +267,7 @@ impl<'a, 'b> Body<'a, 'b> {
             let portion = self.e.load(I32, self.state, portion as usize);
             let tasks = self.e.b.ins().iconst(I32, i64::from(*tasks));
             let upto = self.e.b.ins().iconst(I64, done as i64);
-            self.hand_out(*number, tasks, portion, upto, |body, begin, end| {
+            self.hand_out(*number, tasks, portion, upto, 1, |body, begin, end| {
                 if let Some(prepared) = prepared {
                     body.prologue(phase, prepared);
                 }
@@ -226,13 +295,14 @@ impl<'a, 'b> Body<'a, 'b> {
         self.e.b.switch_to_block(go_on);
     }
 
-    /// Takes tasks and does them until none is left.
+    /// Takes tasks and does them until none is left; each counts as `each` when it is done.
     fn hand_out(
         &mut self,
         step: u32,
         tasks: Value,
         portion: Value,
         upto: Value,
+        each: i64,
         work: impl FnOnce(&mut Self, Value, Value),
     ) {
         let (again, some, none) = (self.e.b.create_block(), self.e.b.create_block(), self.e.b.create_block());
@@ -250,8 +320,9 @@ impl<'a, 'b> Body<'a, 'b> {
         let count = self.e.b.ins().umin(rest, portion);
         let end = self.e.b.ins().iadd(begin, count);
         work(self, begin, end);
+        let counted = if each == 1 { count } else { self.e.b.ins().imul_imm(count, each) };
         let done = self.e.load(I64, self.context, offset_of!(Context, done));
-        self.e.b.ins().call_indirect(self.signatures.done, done, &[self.context, self.worker, count, upto]);
+        self.e.b.ins().call_indirect(self.signatures.done, done, &[self.context, self.worker, counted, upto]);
         self.e.b.ins().jump(again, &[]);
         self.e.b.switch_to_block(none);
     }
@@ -309,6 +380,14 @@ impl Emitter<'_> {
         let value = self.divide_up(tasks, portions);
         let value = self.alone_or(threads, tasks, value);
         self.b.ins().store(TRUSTED, value, state, at as i32);
+    }
+
+    fn prepare_share(&mut self, state: Value, threads: Value, heads: u32, at: u64) {
+        let heads = self.b.ins().iconst(I32, i64::from(heads));
+        let (share, rest) = (self.b.ins().udiv(heads, threads), self.b.ins().urem(heads, threads));
+        let none = self.b.ins().iconst(I32, 0);
+        let share = self.b.ins().select(rest, none, share);
+        self.b.ins().store(TRUSTED, share, state, at as i32);
     }
 
     fn divide_up(&mut self, value: Value, by: Value) -> Value {

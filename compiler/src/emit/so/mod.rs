@@ -91,7 +91,8 @@ fn build(
     let state = state::layout(program, artifact.program, ops, &schedule);
     let isa = isa(target)?;
     let convention = isa.default_call_conv();
-    let source = code::Source { program, ops, schedule: &schedule, state: &state, convention };
+    let source =
+        code::Source { program, lowered: artifact.program, ops, schedule: &schedule, state: &state, convention };
     let functions = code::functions(&source).into_iter().map(|(name, function)| compile(&isa, name, function));
     let functions: Vec<Compiled> = functions.collect::<Result<_, _>>()?;
     let steps = schedule.phases.iter().map(|phase| phase.steps.len()).sum::<usize>().max(ops.len()) as u32;

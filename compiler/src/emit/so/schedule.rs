@@ -5,9 +5,9 @@
 use std::collections::BTreeSet;
 
 use tc_kernels::abi::BLOCK_ROWS;
-use tcrt::program::verify::Op;
+use tcrt::program::verify::{Heads, Op};
 
-use crate::lower::barriers::{Access, accesses};
+use crate::lower::barriers::{Access, Place, accesses};
 use crate::program::{Operand, Program, Weight};
 
 /// Between two phases, all threads wait for the first one's tasks.
@@ -189,7 +189,7 @@ impl<'a> Planner<'a> {
             }
         };
         if self.follows_by_heads(at, &own) {
-            self.touch(at, own);
+            self.touch(own);
             return self.extend_last_step(at);
         }
         let prologue_reads = |planner: &Self, missing: &[usize]| -> Vec<Access> {
@@ -209,11 +209,11 @@ impl<'a> Planner<'a> {
         phase.prologue.extend(missing);
         phase.steps.push(Step { chain: vec![at], tasks });
         self.touched.extend(reads.into_iter().map(|access| (None, access)));
-        self.touch(at, own);
+        self.touch(own);
         Ok(())
     }
 
-    fn touch(&mut self, _at: usize, accesses: Vec<Access>) {
+    fn touch(&mut self, accesses: Vec<Access>) {
         let step = self.schedule.phases.last().map(|phase| phase.steps.len());
         self.touched.extend(accesses.into_iter().map(|access| (step, access)));
     }
@@ -244,7 +244,7 @@ impl<'a> Planner<'a> {
         let queries = self.program.buffers[*q].range();
         let divided = |access: &Access| {
             by_heads.iter().any(|layer| layer.place == access.place)
-                || matches!(&access.place, crate::lower::barriers::Place::Arena { over_rows: false, bytes } if *bytes == queries)
+                || matches!(&access.place, Place::Arena { over_rows: false, bytes } if *bytes == queries)
         };
         let others = own.iter().filter(|access| !divided(access));
         let mut conflicts =
@@ -262,6 +262,54 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// Two phases, the matmul that makes queries, keys and values and the attention over them, that can be one where every thread gets
+/// equally many KV heads: then each makes the rows of its own heads, and needs nobody else's.
+#[derive(Clone, Copy, Debug)]
+pub struct ByHeads {
+    pub linear: usize,
+    pub rope: usize,
+    pub attention: usize,
+    pub heads: Heads,
+}
+
+/// Beyond this, a barrier costs nothing against the matmul, which is better cut finer than by heads.
+const MAX_BY_HEADS: u64 = 1 << 20;
+
+impl ByHeads {
+    /// Blocks of the matmul that belong to one KV head: of its queries, and of its keys (or values).
+    pub fn blocks(&self) -> (u32, u32) {
+        let Heads { heads, kv_heads, head_dim, .. } = self.heads;
+        (heads / kv_heads * head_dim / BLOCK_ROWS as u32, head_dim / BLOCK_ROWS as u32)
+    }
+
+    /// What each task stands for: the blocks, and the task of attention.
+    pub fn tasks_each(&self) -> u32 {
+        let (queries, keys) = self.blocks();
+        queries + 2 * keys + 1
+    }
+}
+
+pub fn by_heads(program: &Program, ops: &[Op], first: &Phase, second: &Phase) -> Option<ByHeads> {
+    let ([matmul], [attend]) = (first.steps.as_slice(), second.steps.as_slice()) else { return None };
+    let (&[linear], &[rope, attention]) = (matmul.chain.as_slice(), attend.chain.as_slice()) else { return None };
+    let (Op::Linear { w, y, .. }, Op::RopeKv { qkv, heads, .. }) = (&ops[linear], &ops[rope]) else { return None };
+    let whole_blocks = heads.head_dim.is_multiple_of(BLOCK_ROWS as u32);
+    let rows = (heads.heads + 2 * heads.kv_heads) * heads.head_dim;
+    let weight = &program.weights[*w];
+    if y != qkv || !whole_blocks || weight.rows != rows || weight.bytes() > MAX_BY_HEADS || !second.prologue.is_empty()
+    {
+        return None;
+    }
+    // But for the rows that go from one to the other by heads, the phases must have nothing in common.
+    let made = Place::Arena { over_rows: false, bytes: program.buffers[*y].range() };
+    let of = |at: &usize| accesses(program, &program.instructions[*at]);
+    let before: Vec<Access> = first.prologue.iter().chain([&linear]).flat_map(of).collect();
+    let after = [rope, attention].iter().flat_map(of).collect::<Vec<Access>>();
+    let apart = |access: &Access| before.iter().all(|before| !before.conflicts(access));
+    let apart = after.iter().filter(|access| access.place != made).all(apart);
+    apart.then_some(ByHeads { linear, rope, attention, heads: *heads })
+}
+
 fn layer(layer: i64) -> Access {
-    Access { place: crate::lower::barriers::Place::Layer(layer), writes: true }
+    Access { place: Place::Layer(layer), writes: true }
 }

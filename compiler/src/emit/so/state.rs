@@ -27,6 +27,8 @@ pub struct Portion {
 pub struct State {
     /// With their places.
     pub portions: BTreeMap<Portion, u64>,
+    /// How many KV heads a thread gets where all get equally many, else zero: their number, and the place.
+    pub heads: Option<(u32, u64)>,
     /// The same arguments are there once.
     pub images: BTreeMap<Image, u64>,
     /// For each instruction, its arguments in calls of many tokens and in calls of one.
@@ -36,10 +38,19 @@ pub struct State {
 }
 
 pub fn layout(program: &Program, source: &crate::program::Program, ops: &[Op], schedule: &Schedule) -> State {
-    let mut state =
-        State { portions: BTreeMap::new(), images: BTreeMap::new(), many: Vec::new(), one: Vec::new(), size: 0 };
+    let mut state = State {
+        portions: BTreeMap::new(),
+        heads: None,
+        images: BTreeMap::new(),
+        many: Vec::new(),
+        one: Vec::new(),
+        size: 0,
+    };
     let steps = schedule.phases.iter().flat_map(|phase| &phase.steps);
     steps.for_each(|step| state.add_portion(portion(step, program, ops)));
+    if let Some(heads) = ops.iter().find_map(kv_heads) {
+        state.heads = Some((heads, state.take(4)));
+    }
     let begin = state.size.next_multiple_of(64);
     let (scratch, end) = scratch(program, source, schedule, begin);
     state.size = end;
@@ -52,6 +63,13 @@ pub fn layout(program: &Program, source: &crate::program::Program, ops: &[Op], s
         state.one.push(one);
     }
     state
+}
+
+fn kv_heads(op: &Op) -> Option<u32> {
+    match op {
+        Op::Attention { heads, .. } => Some(heads.kv_heads),
+        _ => None,
+    }
 }
 
 impl State {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use tcrt::{BatchToken, Engine, EngineOptions, Model};
 
 use super::*;
+use crate::config::ModelConfig;
 use crate::emit::{Constants, pte};
 use crate::export::compile;
 use crate::recipe::Recipe;
@@ -14,7 +15,16 @@ fn host() -> Options {
 }
 
 fn with_tiny<T>(recipe: &str, use_it: impl FnOnce(&Artifact) -> T) -> T {
-    let (config, recipe) = (tiny_config(), Recipe::from_json(recipe).unwrap());
+    with(tiny_config(), recipe, use_it)
+}
+
+/// Heads of whole blocks, so that queries, keys and values may be made by heads.
+fn with_whole_heads<T>(recipe: &str, use_it: impl FnOnce(&Artifact) -> T) -> T {
+    with(ModelConfig { dim: 96, heads: 6, kv_heads: 3, head_dim: 16, ..tiny_config() }, recipe, use_it)
+}
+
+fn with<T>(config: ModelConfig, recipe: &str, use_it: impl FnOnce(&Artifact) -> T) -> T {
+    let recipe = Recipe::from_json(recipe).unwrap();
     let tensors = tiny_tensors(&config);
     let compiled = compile(&config, &tensors, &recipe, &mut |_, _| {}).unwrap();
     use_it(&Artifact {
@@ -53,17 +63,20 @@ const RECIPES: [&str; 3] =
 
 #[test]
 fn both_encodings_compute_the_same() {
+    let check = |artifact: &Artifact| {
+        let directory = tempfile::tempdir().unwrap();
+        let (program, native) = (directory.path().join("tiny.pte"), directory.path().join("tiny.so"));
+        pte::write(&program, artifact, &go_on).unwrap();
+        let written = write(&native, artifact, host(), &go_on).unwrap();
+        assert_eq!(written.file_bytes, std::fs::metadata(&native).unwrap().len());
+        // Three heads divide evenly among one and three threads.
+        for threads in [1, 2, 3] {
+            assert_eq!(logits(&native, threads), logits(&program, threads), "{threads} threads");
+        }
+    };
     for recipe in RECIPES {
-        with_tiny(recipe, |artifact| {
-            let directory = tempfile::tempdir().unwrap();
-            let (program, native) = (directory.path().join("tiny.pte"), directory.path().join("tiny.so"));
-            pte::write(&program, artifact, &go_on).unwrap();
-            let written = write(&native, artifact, host(), &go_on).unwrap();
-            assert_eq!(written.file_bytes, std::fs::metadata(&native).unwrap().len());
-            for threads in [1, 2, 3] {
-                assert_eq!(logits(&native, threads), logits(&program, threads), "{recipe}, {threads} threads");
-            }
-        });
+        with_tiny(recipe, check);
+        with_whole_heads(recipe, check);
     }
 }
 
@@ -208,8 +221,12 @@ fn trace(directory: &Path, compiler: &str, runner: &[&str], artifact: &Path) -> 
 fn code_for_aarch64_makes_the_calls_that_code_for_x86_64_makes() {
     let directory = tempfile::tempdir().unwrap();
     for recipe in RECIPES {
-        let make =
-            |name| written(directory.path(), name, Options { target: target(name), separate_weights: false }, recipe);
+        let make = |name: &str| {
+            let path = directory.path().join(name);
+            let options = Options { target: target(name), separate_weights: false };
+            with_whole_heads(recipe, |artifact| write(&path, artifact, options, &go_on).map(drop)).unwrap();
+            path
+        };
         let ours = trace(directory.path(), "cc", &[], &make("x86_64-linux")).unwrap();
         assert!(ours.lines().filter(|line| line.starts_with("attention")).count() >= 2 * 2 * 3, "{ours}");
         let emulator = ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"];
