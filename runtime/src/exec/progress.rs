@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 /// A count that only grows, and threads that wait until it has come far enough. What was written before an `add` is seen by whoever
-/// waited for it.
+/// waited for it. Alone on its cache lines: while threads wait and add, what lies beside it is read.
+#[repr(align(128))]
 #[derive(Default)]
 pub struct Progress {
     count: AtomicU64,

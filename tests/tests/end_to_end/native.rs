@@ -51,3 +51,29 @@ fn native_code_computes_what_the_program_file_does() {
         }
     }
 }
+
+/// Made by `tcc export tests/fixtures/hf --quantize '{"linear:int8": {"groupsize": 32}}'` when the ABI was new; the logits are what
+/// `tcrt logits --tokens 1,2,3,4,5 --json` gave. Artifacts of this ABI must load, and compute the same, for as long as its major
+/// version stands.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn the_first_artifact_still_runs() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("artifacts");
+    let expected = std::fs::read(directory.join("x86_64-linux-1.0.json")).unwrap();
+    let expected: serde_json::Value = serde_json::from_slice(&expected).unwrap();
+    let expected: Vec<f32> = serde_json::from_value(expected["logits"].clone()).unwrap();
+    let model = Model::load(&directory.join("x86_64-linux-1.0.so")).unwrap();
+    assert_eq!(model.info().vocab, expected.len());
+    for whole in [true, false] {
+        let mut session = tcrt::Session::new(Arc::clone(&model), &EngineOptions::default()).unwrap();
+        let tokens = [1, 2, 3, 4, 5];
+        let calls: Vec<&[u32]> = if whole { vec![&tokens] } else { tokens.chunks(1).collect() };
+        for (at, call) in calls.iter().enumerate() {
+            let logits = session.prefill(call).unwrap();
+            if at + 1 == calls.len() {
+                let far = logits.iter().zip(&expected).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+                assert!(far < 1e-2, "{far}");
+            }
+        }
+    }
+}

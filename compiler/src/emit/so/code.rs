@@ -36,6 +36,9 @@ pub fn functions(source: &Source) -> [Named; 3] {
     [("prepare", prepare(source)), ("run", run(source)), ("run_one", run_one(source))]
 }
 
+/// Portions of a step for each thread: so many that one slow thread does not hold the rest for long.
+const MAX_TURNS: i64 = 4;
+
 /// Memory that is there and aligned.
 const TRUSTED: MemFlags = MemFlags::trusted();
 
@@ -367,15 +370,15 @@ impl Emitter<'_> {
         flag
     }
 
-    /// `ceil(tasks / (threads * turns))`: equal portions, as many for each thread as are worth their trips to the counter, at most eight.
+    /// `ceil(tasks / (threads * turns))`: equal portions, as many for each thread as are worth their trips to the counter.
     fn prepare_portion(&mut self, state: Value, threads: Value, portion: Portion, at: u64) {
         let tasks = self.b.ins().iconst(I32, i64::from(portion.tasks));
         let each = self.b.ins().udiv(tasks, threads);
         let least = self.b.ins().iconst(I32, i64::from(portion.least));
         let turns = self.b.ins().udiv(each, least);
-        let (one, eight) = (self.b.ins().iconst(I32, 1), self.b.ins().iconst(I32, 8));
+        let (one, most) = (self.b.ins().iconst(I32, 1), self.b.ins().iconst(I32, MAX_TURNS));
         let turns = self.b.ins().umax(turns, one);
-        let turns = self.b.ins().umin(turns, eight);
+        let turns = self.b.ins().umin(turns, most);
         let portions = self.b.ins().imul(threads, turns);
         let value = self.divide_up(tasks, portions);
         let value = self.alone_or(threads, tasks, value);
