@@ -2,6 +2,7 @@ pub mod chat;
 pub mod checkpoint;
 pub mod config;
 pub mod emit;
+pub mod eval;
 pub mod export;
 pub mod files;
 pub mod hub;

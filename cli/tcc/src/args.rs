@@ -21,6 +21,8 @@ pub enum Command {
     Demo,
     /// Compile a checkpoint to an artifact
     Export(Export),
+    /// Measure how well a model predicts a text
+    Eval(Eval),
     /// Show what is in a checkpoint or an artifact
     Inspect(Inspect),
     /// Convert a tokenizer to the runtime's tokenizer file
@@ -100,6 +102,32 @@ impl Format {
             Some(Dtype::Bf16) => recipe.with_dtype(Kind::Bf16),
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// An artifact, or a checkpoint (a name of the catalog, a directory or a file), which is exported to a temporary file
+    pub model: String,
+    /// The text to predict
+    #[arg(long, value_name = "FILE")]
+    pub text: PathBuf,
+    /// Tokens of a window, of which the second half is predicted
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub ctx: usize,
+    /// Only this many windows
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Compare with the predictions of this artifact or checkpoint, which is taken as it is
+    #[arg(long, value_name = "FILE")]
+    pub base: Option<String>,
+    #[command(flatten)]
+    pub format: Format,
+    /// Threads (default: one for each processor)
+    #[arg(short, long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl Export {

@@ -2,6 +2,7 @@
 
 mod args;
 mod demo;
+mod eval;
 mod export;
 mod inspect;
 mod interrupt;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo => demo::demo(),
         Command::Export(args) => export::export(&args),
+        Command::Eval(args) => eval::eval(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Tokenizer(args) => tokenizer::tokenizer(&args),
         Command::Synth(args) => synth::synth(&args),

@@ -7,17 +7,28 @@ use tcrt_cli::output::Result;
 
 use crate::output::line;
 
-const STYLE: &str = "{msg:12} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+const BYTES: &str = "{msg:12} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+const COUNTED: &str = "{msg:12} {wide_bar} {pos} of {len}, {eta} left";
 
+/// Of bytes.
 pub fn bar(what: &'static str) -> ProgressBar {
+    styled(what, BYTES)
+}
+
+/// Of things.
+pub fn count(what: &'static str) -> ProgressBar {
+    styled(what, COUNTED)
+}
+
+fn styled(what: &'static str, style: &str) -> ProgressBar {
     let bar = ProgressBar::new(0).with_message(what);
-    match ProgressStyle::with_template(STYLE) {
+    match ProgressStyle::with_template(style) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
 }
 
-/// Bytes so far of all.
+/// So much of all.
 pub fn set(bar: &ProgressBar, done: u64, total: u64) {
     if bar.length() != Some(total) {
         bar.set_length(total);

@@ -45,6 +45,24 @@ fn a_random_model_is_written_exported_and_its_tokenizer_converted() {
 }
 
 #[test]
+fn a_checkpoint_is_evaluated_against_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_string();
+    assert!(tcc(&["synth", "--shape", "tiny", "-o", &at("tiny")]).status.success());
+    std::fs::write(at("text"), "Once upon a time there was a text. ".repeat(8)).unwrap();
+    let eval = |more: &[&str]| tcc(&[&["eval", &at("tiny"), "--text", &at("text"), "--ctx", "16"], more].concat());
+    let plain = eval(&["--base", &at("tiny")]);
+    let text = String::from_utf8(plain.stdout.clone()).unwrap();
+    assert!(plain.status.success() && text.contains("same top token    100.00"), "{text} {}", stderr(&plain));
+    let json = eval(&["--json", "--limit", "1", "--quantize", r#"{"linear:int4": {}}"#]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["report"]["windows"], 1);
+    assert!(json["report"]["perplexity"]["value"].as_f64().unwrap() > 1.0);
+    std::fs::write(at("text"), [b'a', 0xff]).unwrap();
+    assert!(stderr(&eval(&[])).contains("not UTF-8 from byte 1"));
+}
+
+#[test]
 fn failures_are_one_line_and_leave_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let pte = directory.path().join("tiny.pte");

@@ -86,8 +86,9 @@ pub fn check_pass(name: Option<&str>) -> Result<(), InspectError> {
     }
 }
 
-fn is_artifact(path: &Path) -> bool {
+/// Whether the file is one that the runtime loads, of either kind.
+pub fn is_artifact(path: &Path) -> bool {
     let mut magic = [0; MAGIC.len()];
     let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic));
-    read.is_ok() && magic == MAGIC
+    read.is_ok() && (magic == MAGIC || tcrt::native::is_native(&magic))
 }
