@@ -16,7 +16,7 @@ use crate::pack::{Block, unpack_row};
 use super::Isa;
 use super::q8::Q8Mut;
 use super::scalar;
-use super::views::{Epilogue, Heads, Q8Rows, RopeKv, Rows};
+use super::views::{ATTENTION_TOKENS, Epilogue, Heads, Q8Rows, RopeKv, Rows};
 
 /// # Safety
 /// `args` points to an `A` and `call` to a `Call`, both valid for `'a`.
@@ -249,9 +249,20 @@ pub unsafe extern "C" fn rope_kv<I: Isa>(args: *const c_void, call: *const Call,
 pub unsafe extern "C" fn attention<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
     // SAFETY: the ABI.
     let (isa, (args, call)) = unsafe { (I::assume(), read::<AttentionArgs>(args, call)) };
-    for task in begin..end {
-        // SAFETY: the ABI.
-        isa.attention(unsafe { Heads::new(args, call, task as usize) });
+    // Tasks of one KV head lie `kv_heads` apart.
+    for head in begin..end.min(begin + args.kv_heads) {
+        let mut next = head;
+        while next < end {
+            let count = (end - next).div_ceil(args.kv_heads).min(ATTENTION_TOKENS as u32);
+            // SAFETY: the ABI; tasks below `end` are given to nobody else.
+            let heads = |i: u32| unsafe { Heads::new(args, call, (next + i * args.kv_heads) as usize) };
+            let mut tokens = [heads(0); ATTENTION_TOKENS];
+            for i in 1..count {
+                tokens[i as usize] = heads(i);
+            }
+            isa.attention(&mut tokens[..count as usize]);
+            next += count * args.kv_heads;
+        }
     }
 }
 

@@ -59,7 +59,8 @@ pub trait Isa: Copy {
         self.base().rope_kv(token);
     }
 
-    fn attention(self, heads: Heads) {
-        self.base().attention(heads);
+    /// Up to `ATTENTION_TOKENS` tokens of one KV head.
+    fn attention(self, tokens: &mut [Heads]) {
+        self.base().attention(tokens);
     }
 }

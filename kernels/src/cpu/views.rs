@@ -265,12 +265,14 @@ impl<'a> Heads<'a> {
         // SAFETY: promised at construction; the borrow of self keeps it the only one.
         unsafe { core::slice::from_raw_parts_mut(self.y, self.count * self.head_dim) }
     }
+}
 
-    /// Ranges of positions, each within one block of the cache.
-    pub fn spans(&self) -> impl Iterator<Item = (usize, usize)> + Clone + use<> {
-        let (begin, end) = (self.begin, self.end);
-        (begin / KV_BLOCK..end.div_ceil(KV_BLOCK)).map(move |b| (begin.max(b * KV_BLOCK), end.min((b + 1) * KV_BLOCK)))
-    }
+/// Tokens whose attention to one KV head is computed together.
+pub const ATTENTION_TOKENS: usize = 16;
+
+/// `begin..end` as ranges of positions, each within one block of the cache.
+pub fn spans(begin: usize, end: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
+    (begin / KV_BLOCK..end.div_ceil(KV_BLOCK)).map(move |b| (begin.max(b * KV_BLOCK), end.min((b + 1) * KV_BLOCK)))
 }
 
 /// One task of `rope_kv`: a KV head of one token, and the query heads that share it.

@@ -1,14 +1,16 @@
 //! Softmax attention in two passes: the largest score, then the weighted sum.
 
-use crate::cpu::views::{Element, Heads, Span};
+use crate::cpu::views::{Element, Heads, Span, spans};
 
-pub fn attention(heads: Heads) {
-    if heads.cache.f16 { attention_as::<u16>(heads) } else { attention_as::<f32>(heads) }
+pub fn attention(tokens: &mut [Heads]) {
+    for heads in tokens {
+        if heads.cache.f16 { attention_as::<u16>(heads) } else { attention_as::<f32>(heads) }
+    }
 }
 
-fn attention_as<E: Element>(mut heads: Heads) {
+fn attention_as<E: Element>(heads: &mut Heads) {
     let (head_dim, scale, cache) = (heads.head_dim, heads.scale, heads.cache);
-    let spans = heads.spans();
+    let spans = spans(heads.begin, heads.end);
     for (h, q) in heads.q().chunks(head_dim).enumerate() {
         let scores = || {
             spans.clone().flat_map(move |(begin, end)| {

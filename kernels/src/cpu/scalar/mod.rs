@@ -58,7 +58,7 @@ impl Isa for Scalar {
         rope::rope_kv(token);
     }
 
-    fn attention(self, heads: Heads) {
-        attention::attention(heads);
+    fn attention(self, tokens: &mut [Heads]) {
+        attention::attention(tokens);
     }
 }

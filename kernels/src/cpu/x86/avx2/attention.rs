@@ -7,7 +7,7 @@ use core::arch::x86_64::*;
 
 use crate::abi::{KV_BLOCK, KV_TILE};
 use crate::cpu::scalar;
-use crate::cpu::views::{Heads, Span};
+use crate::cpu::views::{ATTENTION_TOKENS, Heads, Span, spans};
 
 use super::lanes::{Cell, exp, largest, load, store, sum};
 
@@ -15,55 +15,93 @@ use super::lanes::{Cell, exp, largest, load, store, sum};
 type Scores<const H: usize> = [[[f32; 8]; KV_BLOCK / 8]; H];
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn attention(heads: Heads) {
-    if !heads.head_dim.is_multiple_of(8) {
-        return scalar::attention::attention(heads);
+pub fn attention(tokens: &mut [Heads]) {
+    match tokens {
+        [] => {}
+        [first, ..] if !first.head_dim.is_multiple_of(8) => scalar::attention::attention(tokens),
+        [first, ..] if first.cache.f16 => all_heads::<u16>(tokens),
+        _ => all_heads::<f32>(tokens),
     }
-    if heads.cache.f16 { all_heads::<u16>(heads) } else { all_heads::<f32>(heads) }
 }
 
 /// Up to three heads at a time with as many vectors of each as fit the registers.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn all_heads<E: Cell>(mut heads: Heads) {
+fn all_heads<E: Cell>(tokens: &mut [Heads]) {
+    let count = tokens[0].count;
     let mut h = 0;
-    while h < heads.count {
-        h += match heads.count - h {
-            1 => some_heads::<E, 1, 4>(&mut heads, h),
-            2 | 4 => some_heads::<E, 2, 4>(&mut heads, h),
-            _ => some_heads::<E, 3, 3>(&mut heads, h),
+    while h < count {
+        h += match count - h {
+            1 => some_heads::<E, 1, 4>(tokens, h),
+            2 | 4 => some_heads::<E, 2, 4>(tokens, h),
+            _ => some_heads::<E, 3, 3>(tokens, h),
         };
     }
 }
 
-/// Heads `first..first + H`, `V` vectors of each at a time; returns `H`.
+/// `m` and `l` of each head.
+#[derive(Clone, Copy)]
+struct Running<const H: usize> {
+    most: [f32; H],
+    total: [f32; H],
+}
+
+/// Heads `first..first + H`, `V` vectors of each at a time; returns `H`. All tokens visit a block while it is in the
+/// nearest cache; what a token computes does not depend on the others.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn some_heads<E: Cell, const H: usize, const V: usize>(heads: &mut Heads, first: usize) -> usize {
-    let (head_dim, scale, cache) = (heads.head_dim, heads.scale, heads.cache);
-    let q = &heads.q()[first * head_dim..][..H * head_dim];
-    let spans = heads.spans();
-    let y = &mut heads.y()[first * head_dim..][..H * head_dim];
-    y.fill(0.0);
-    let (mut most, mut total) = ([f32::NEG_INFINITY; H], [0.0; H]);
-    for (begin, end) in spans {
-        let span = cache.span::<E>(begin, end);
-        let mut scores = [[[0.0; 8]; KV_BLOCK / 8]; H];
-        dots::<E, H, V>(q, &span, &mut scores);
-        let mut shrink = [0.0; H];
-        for h in 0..H {
-            let scores = &mut scores[h].as_flattened_mut()[..span.k.len() / head_dim];
-            scores[..span.skip].fill(f32::NEG_INFINITY);
-            scores[span.skip + span.len()..].fill(f32::NEG_INFINITY);
-            shrink[h] = soften(scores, scale, &mut most[h], &mut total[h]);
-        }
-        weigh::<E, H, V>(&scores, &span, shrink, y);
+fn some_heads<E: Cell, const H: usize, const V: usize>(tokens: &mut [Heads], first: usize) -> usize {
+    let mut running = [Running { most: [f32::NEG_INFINITY; H], total: [0.0; H] }; ATTENTION_TOKENS];
+    let (begin, end) = tokens.iter().fold((usize::MAX, 0), |(b, e), token| (b.min(token.begin), e.max(token.end)));
+    for token in &mut *tokens {
+        let width = token.head_dim;
+        token.y()[first * width..][..H * width].fill(0.0);
     }
-    for (y, total) in y.chunks_exact_mut(head_dim).zip(total) {
+    for (begin, end) in spans(begin, end) {
+        for (token, running) in tokens.iter_mut().zip(&mut running) {
+            let (begin, end) = (begin.max(token.begin), end.min(token.end));
+            if begin < end {
+                visit::<E, H, V>(token, first, token.cache.span(begin, end), running);
+            }
+        }
+    }
+    for (token, running) in tokens.iter_mut().zip(&running) {
+        finish(token, first, &running.total);
+    }
+    H
+}
+
+/// One token's step over one block.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn visit<E: Cell, const H: usize, const V: usize>(
+    token: &mut Heads,
+    first: usize,
+    span: Span<E>,
+    running: &mut Running<H>,
+) {
+    let (head_dim, scale) = (token.head_dim, token.scale);
+    let mut scores = [[[0.0; 8]; KV_BLOCK / 8]; H];
+    dots::<E, H, V>(&token.q()[first * head_dim..][..H * head_dim], &span, &mut scores);
+    let mut shrink = [0.0; H];
+    for h in 0..H {
+        let scores = &mut scores[h].as_flattened_mut()[..span.k.len() / head_dim];
+        scores[..span.skip].fill(f32::NEG_INFINITY);
+        scores[span.skip + span.len()..].fill(f32::NEG_INFINITY);
+        shrink[h] = soften(scores, scale, &mut running.most[h], &mut running.total[h]);
+    }
+    weigh::<E, H, V>(&scores, &span, shrink, &mut token.y()[first * head_dim..][..H * head_dim]);
+}
+
+/// `y / l`
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn finish<const H: usize>(token: &mut Heads, first: usize, total: &[f32; H]) {
+    let head_dim = token.head_dim;
+    for (y, total) in token.y()[first * head_dim..].chunks_exact_mut(head_dim).zip(total) {
         let inverse = _mm256_set1_ps(1.0 / total);
         for y in y.as_chunks_mut().0 {
             store(y, _mm256_mul_ps(load(y), inverse));
         }
     }
-    H
 }
 
 /// `scores[h][p] = q_h · k_p` for all positions of the span's tiles.

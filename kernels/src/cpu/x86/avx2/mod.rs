@@ -15,8 +15,6 @@ mod linear_quantized;
 mod norm;
 mod rope;
 
-pub use linear::inputs;
-
 use crate::cpu::Isa;
 use crate::cpu::q8::Q8Mut;
 use crate::cpu::scalar::Scalar;
@@ -56,6 +54,6 @@ impl Isa for Avx2 {
         activation::swiglu(gate: &[f32], up: &[f32], y: &mut [f32]);
         activation::swiglu_q8(gate: &[f32], up: &[f32], y: Q8Mut);
         rope::rope_kv(token: RopeKv);
-        attention::attention(heads: Heads);
+        attention::attention(tokens: &mut [Heads]);
     }
 }

@@ -7,7 +7,6 @@ use core::arch::x86_64::*;
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
 use crate::cpu::views::{Epilogue, Rows};
-use crate::cpu::x86::avx2::inputs;
 use crate::layout::Kind;
 use crate::pack::Block;
 
@@ -46,9 +45,19 @@ const fn group_bytes<const KIND: u32>() -> usize {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn some_tokens<const KIND: u32, const T: usize>(w: &Block, x: Rows, y: &Epilogue, t: usize) -> usize {
     let mut sums = [[_mm512_setzero_ps(); 2]; T];
+    let mut rows: [&[[f32; ACT_GROUP]]; T] = [&[]; T];
+    let mut pads = [[0.0; ACT_GROUP]; T];
+    for i in 0..T {
+        let (full, rest) = x.row(t + i).as_chunks();
+        rows[i] = full;
+        pads[i][..rest.len()].copy_from_slice(rest);
+    }
     for (g, w) in w.bytes.chunks_exact(group_bytes::<KIND>()).enumerate() {
-        let mut pads = [[0.0; ACT_GROUP]; T];
-        accumulate::<KIND, T>(w, inputs(x, t, g, &mut pads), &mut sums);
+        let mut inputs: [&[f32; ACT_GROUP]; T] = [&[0.0; ACT_GROUP]; T];
+        for i in 0..T {
+            inputs[i] = rows[i].get(g).unwrap_or(&pads[i]);
+        }
+        accumulate::<KIND, T>(w, inputs, &mut sums);
     }
     for (i, sums) in sums.iter().enumerate() {
         let mut out = [0.0; BLOCK_ROWS];
