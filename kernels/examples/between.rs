@@ -34,6 +34,9 @@ fn main() {
             cached(&x, &mut y, length, f16, &mut noise);
         }
     }
+    for length in [128, 512, 4096] {
+        prompt(length, &mut noise);
+    }
 }
 
 fn norm_and_swiglu(x: &Aligned, w: &[f32], y: &mut Aligned) {
@@ -127,6 +130,56 @@ fn cached(x: &Aligned, y: &mut Aligned, length: usize, f16: bool, noise: &mut No
         scale: 0.125,
     };
     time("attention", &what, &attention, &call);
+}
+
+/// A prompt's last tokens at the end of `length`, one at a time and all in one range of tasks.
+fn prompt(length: usize, noise: &mut Noise) {
+    const TOKENS: usize = 32;
+    let block_bytes = 2 * KV_HEADS * KV_BLOCK * HEAD_DIM * 2;
+    let blocks = length.div_ceil(KV_BLOCK);
+    let mut pool = Aligned::new(blocks * block_bytes);
+    pool.bytes_mut().fill(0x2c);
+    let tables: Vec<u32> = (0..blocks as u32).collect();
+    let positions: Vec<u32> = (length as u32 - TOKENS as u32..length as u32).collect();
+    let sequences = [0u32; TOKENS];
+    let call = Call {
+        positions: positions.as_ptr(),
+        sequences: sequences.as_ptr(),
+        kv: pool.mut_ptr(),
+        kv_block_bytes: block_bytes,
+        tables: tables.as_ptr(),
+        table_stride: blocks as u32,
+        kv_dtype: 1,
+        ..call_of(TOKENS)
+    };
+    let q = Aligned::rows(&(0..TOKENS).map(|_| noise.values(DIM)).collect::<Vec<_>>(), DIM);
+    let mut y = Aligned::new(4 * TOKENS * DIM);
+    let args = AttentionArgs {
+        q: q.ptr().cast(),
+        y: y.mut_ptr().cast(),
+        q_stride: DIM as u32,
+        y_stride: DIM as u32,
+        heads: HEADS as u32,
+        kv_heads: KV_HEADS as u32,
+        head_dim: HEAD_DIM as u32,
+        layer: 0,
+        window: 0,
+        scale: 0.125,
+    };
+    let kernel = select("attention", Features::detect()).expect("a kernel of the table");
+    let tasks = (TOKENS * KV_HEADS) as u32;
+    for (what, step) in [("one by one", KV_HEADS as u32), ("together", tasks)] {
+        let round = || {
+            let begin = Instant::now();
+            for first in (0..tasks).step_by(step as usize) {
+                // SAFETY: buffers are as large as the shapes say.
+                unsafe { (kernel.run)((&raw const args).cast(), &call, first, first + step) };
+            }
+            begin.elapsed().as_nanos() as f64 / TOKENS as f64
+        };
+        let best = (0..10).map(|_| round()).fold(f64::INFINITY, f64::min);
+        println!("attention    {length} f16, {TOKENS} tokens {what:10} {best:10.0} ns a token");
+    }
 }
 
 /// The best of 20 rounds, for others use this machine too.

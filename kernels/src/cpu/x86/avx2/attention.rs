@@ -113,6 +113,8 @@ fn dots<E: Cell, const H: usize, const V: usize>(q: &[f32], span: &Span<E>, scor
     while i < tiles {
         i += if i + V <= tiles {
             dots_part::<E, H, V>(q, span, i, scores)
+        } else if i + 2 <= tiles {
+            dots_part::<E, H, 2>(q, span, i, scores)
         } else {
             dots_part::<E, H, 1>(q, span, i, scores)
         };
@@ -192,6 +194,8 @@ fn weigh<E: Cell, const H: usize, const V: usize>(scores: &Scores<H>, span: &Spa
     while i < steps {
         i += if i + V <= steps {
             weigh_part::<E, H, V>(scores, span, i, &shrink, y)
+        } else if i + 2 <= steps {
+            weigh_part::<E, H, 2>(scores, span, i, &shrink, y)
         } else {
             weigh_part::<E, H, 1>(scores, span, i, &shrink, y)
         };
