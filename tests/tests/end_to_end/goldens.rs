@@ -4,7 +4,7 @@ use std::error::Error;
 
 use tc_ir::Bounds;
 use tc_ir::interp::{Batch, Interpreter};
-use tc_kernels::table::Tier;
+use tc_kernels::table::{Features, Tier};
 use tc_tests::golden::{self, Golden};
 use tcc_core::checkpoint::{self, OpenOptions};
 use tcc_core::emit::{Constant, Constants};
@@ -72,7 +72,13 @@ fn f32_gives_the_logits_of_transformers_however_calls_are_cut() {
             (Tier::Avx2, Cut::Whole, 3),
             (Tier::Avx2, Cut::Single, 1),
             (Tier::Avx2, Cut::Ragged, 2),
+            (Tier::Avx512, Cut::Whole, 2),
+            (Tier::Avx512, Cut::Single, 1),
         ] {
+            if !Features::detect().has(tier.needs()) {
+                println!("skipped: this machine has no {}", tier.name());
+                continue;
+            }
             let options =
                 EngineOptions { threads, kv_dtype: KvType::F32, tier: Some(tier), ..EngineOptions::default() };
             let logits = run(&model, &options, &golden.sequences, cut)?;
