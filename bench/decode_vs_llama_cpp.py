@@ -6,7 +6,7 @@
 
 The checkpoint is exported with int4 group 32 and int8 group 32, and quantized by llama.cpp to Q4_0 and Q8_0 (every
 matrix, the embedding included, so that both read the same bits for each weight). Every round runs all four; printed
-are medians, ranges, and the ratio of medians. Both measure a prefill of P tokens into an empty context and a decode of N tokens after it.
+are medians, ranges, and the ratio of medians. Both measure a prefill of P tokens and a decode of N tokens, each into an empty context.
 """
 import argparse, ctypes, json, os, statistics, subprocess, sys, tempfile, time
 
@@ -65,6 +65,7 @@ def measure_llama_cpp(path):
     decode(tokens)
     token = greedy()
     prefill = args.p / (time.perf_counter() - start)
+    ll.llama_memory_clear(ll.llama_get_memory(ctx), True)
     start = time.perf_counter()
     for _ in range(args.n):
         decode([token])
