@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Compares tcrt with llama.cpp on equal files, in turn, in one run, and writes docs/benchmarks.md and its plot.
+
+    cargo build --release && bench/benchmarks.py              # everything: about 20 minutes, 13 GB of disk
+    bench/benchmarks.py --only 135M --rounds 3                # some cases, printed and not written
+
+Python and a C++ compiler are all that it needs: it makes an environment of its own, builds llama.cpp (llama-cpp-python) for
+this machine, and writes the models, random weights in real shapes. Both programs start from the same GGUF file: tcc
+carries its blocks over bit for bit.
+"""
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+
+import environment
+import report
+from cases import CASES, KINDS, SHAPES
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--rounds", type=int, default=5)
+parser.add_argument("--threads", type=int, default=os.cpu_count())
+parser.add_argument("--only", default="", help="cases whose name contains this; nothing is written")
+parser.add_argument("--venv", default=f"{ROOT}/target/bench/venv", help="the peers' Python environment")
+parser.add_argument("--models", default=f"{ROOT}/target/bench/models", help="where the models are made")
+parser.add_argument("--bin", default=f"{ROOT}/target/release", help="where tcc and tcrt are")
+args = parser.parse_args()
+
+
+def run(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def files(case, python):
+    """The GGUF file of a case and our artifact of it, made where they are missing."""
+    os.makedirs(args.models, exist_ok=True)
+    stem = f"{args.models}/{case.shape}-{KINDS[case.kind]}"
+    theirs, ours = f"{stem}.gguf", f"{stem}.{'so' if case.native else 'pte'}"
+    if not os.path.exists(theirs):
+        partial = f"{theirs}.partial"
+        run([python, f"{HERE}/shapes.py", case.shape, KINDS[case.kind], partial])
+        os.rename(partial, theirs)
+    if not os.path.exists(ours):
+        run([f"{args.bin}/tcc", "export", theirs, "-o", ours])
+    return ours, theirs
+
+
+def commands(case, python):
+    ours, theirs = files(case, python)
+    lengths = ["-p", str(case.prompt), "-n", str(case.decode), "-d", str(case.depth)]
+    numbers = [str(n) for n in (case.prompt, case.decode, case.depth, args.threads)]
+    return {
+        "tcrt": [f"{args.bin}/tcrt", "bench", ours, *lengths, "-r", "1", "--threads", str(args.threads), "--json"],
+        "llama.cpp": [python, f"{HERE}/peers/measure_llama_cpp.py", theirs, *numbers],
+    }
+
+
+def measure(case, python):
+    programs = commands(case, python)
+    results = {program: [] for program in programs}
+    for _ in range(args.rounds):
+        for program, command in programs.items():
+            results[program].append(json.loads(run(command).strip().splitlines()[-1]))
+    return results
+
+
+def page(rows, python):
+    commit = run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"]).strip()
+    versions = ", ".join(f"{name} {environment.version(python, name)}" for name in environment.PACKAGES)
+    return f"""# Benchmarks
+
+Written by `bench/benchmarks.py`, which installs the peer, makes the models and runs both programs in turn; run it on your
+machine, since only ratios of one run mean much.
+
+Machine: {environment.processor()}; {args.threads} threads; {datetime.date.today()}. tcrt at {commit}; {versions}, built with
+`-DGGML_NATIVE=ON`. Random weights in real shapes, the same GGUF file for both. {args.rounds} rounds; medians and
+[ranges] in tokens a second. Decode: greedy, the choice of the token included. Both keep keys and values in f16.
+
+![Ratios to llama.cpp](benchmarks.svg)
+
+{report.table(rows)}
+
+The last column is the share of the machine's read bandwidth, measured by `tcrt bench` in the same process, that the weights and the
+cache that each token must read make up; above 1 where they stay in the processor's caches.
+
+## Peak memory, MiB
+
+{report.memory(rows)}
+
+Both map the weights; llama.cpp keeps a repacked copy of what its kernels want in another order. Its process holds Python too.
+"""
+
+
+def main():
+    python = environment.prepare(args.venv)
+    rows = []
+    for case in CASES:
+        if args.only in case.name:
+            rows.append((case, measure(case, python)))
+            print(report.table(rows[-1:]).splitlines()[-1], flush=True)
+    if not rows:
+        raise SystemExit(f"no case has {args.only!r} in its name: {', '.join(case.name for case in CASES)}")
+    if args.only:
+        return
+    with open(f"{ROOT}/docs/benchmarks.svg", "w") as plot:
+        plot.write(report.svg(rows))
+    with open(f"{ROOT}/docs/benchmarks.md", "w") as text:
+        text.write(page(rows, python))
+
+
+main()

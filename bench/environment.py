@@ -1,0 +1,33 @@
+"""The private Python environment that the peers live in, and what machine and versions a run had."""
+import os
+import platform
+import subprocess
+import sys
+
+PACKAGES = ("numpy", "gguf", "llama-cpp-python")
+
+
+def prepare(folder):
+    """Makes the environment once; llama.cpp is built for this machine, as a user who cares for speed would."""
+    python = f"{folder}/bin/python"
+    if subprocess.run([python, "-c", "import gguf, llama_cpp, numpy"], capture_output=True).returncode == 0:
+        return python
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    variables = os.environ | {"CMAKE_ARGS": "-DGGML_NATIVE=ON"}
+    install = [python, "-m", "pip", "install", "--quiet", "--no-binary", "llama-cpp-python", *PACKAGES]
+    subprocess.run(install, check=True, env=variables)
+    return python
+
+
+def version(python, package):
+    code = f"import importlib.metadata as m; print(m.version({package!r}))"
+    return subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.strip()
+
+
+def processor():
+    fields = dict(line.split(":", 1) for line in open("/proc/cpuinfo") if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in fields.items()}
+    flags = fields.get("flags", "").split()
+    known = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16")
+    model = f"{fields.get('model name', platform.machine())} (family {fields.get('cpu family', '?')}, model {fields.get('model', '?')})"
+    return f"{os.cpu_count()} cores of {model}: {' '.join(flag for flag in known if flag in flags)}"
