@@ -2,11 +2,12 @@
 """Decode and prefill speed of tcrt and llama.cpp, in turn, in one run.
 
     pip install llama-cpp-python          # CMAKE_ARGS=-DGGML_NATIVE=ON, so that both use what the machine has
-    bench/decode_vs_llama_cpp.py MODEL.gguf [--tcrt target/release/tcrt] [--tcc target/release/tcc] [--rounds 5] [--threads 2]
+    bench/decode_vs_llama_cpp.py MODEL.gguf [--tcrt target/release/tcrt] [--tcc target/release/tcc] [--rounds 5] [--threads 2] [--depth 4096]
 
 The checkpoint is exported with int4 group 32 and int8 group 32, and quantized by llama.cpp to Q4_0 and Q8_0 (every
 matrix, the embedding included, so that both read the same bits for each weight). Every round runs all four; printed
-are medians, ranges, and the ratio of medians. Both measure a prefill of P tokens and a decode of N tokens, each into an empty context.
+are medians, ranges, and the ratio of medians. Both measure a prefill of P tokens and a decode of N tokens, each into a
+context of DEPTH tokens; both have an f16 cache.
 """
 import argparse, ctypes, json, os, statistics, subprocess, sys, tempfile, time
 
@@ -18,6 +19,7 @@ parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("-p", type=int, default=128)
 parser.add_argument("-n", type=int, default=64)
+parser.add_argument("-d", "--depth", type=int, default=0)
 parser.add_argument("--dir", help="keeps the exported files here")
 parser.add_argument("--peer", help=argparse.SUPPRESS)
 args = parser.parse_args()
@@ -42,11 +44,11 @@ def measure_llama_cpp(path):
     ll.llama_backend_init()
     model = ll.llama_model_load_from_file(path.encode(), ll.llama_model_default_params())
     cp = ll.llama_context_default_params()
-    cp.n_ctx, cp.n_batch, cp.n_ubatch = args.p + args.n + 8, 512, 512
+    cp.n_ctx, cp.n_batch, cp.n_ubatch = args.depth + args.p + args.n + 8, 512, 512
     cp.n_threads = cp.n_threads_batch = args.threads
     ctx = ll.llama_init_from_model(model, cp)
     vocab = ll.llama_vocab_n_tokens(ll.llama_model_get_vocab(model))
-    tokens = [(i * 7919 + 13) % (vocab - 300) + 200 for i in range(args.p)]
+    tokens = [(i * 7919 + 13) % (vocab - 300) + 200 for i in range(args.depth + args.p)]
 
     def decode(ids):
         array = (ll.llama_token * len(ids))(*ids)
@@ -59,13 +61,20 @@ def measure_llama_cpp(path):
 
         return int(numpy.ctypeslib.as_array(logits, shape=(vocab,)).argmax())
 
+    def forget():
+        if not ll.llama_memory_seq_rm(ll.llama_get_memory(ctx), 0, args.depth, -1):
+            raise SystemExit("llama.cpp could not rewind")
+
     decode(tokens[:8])  # warm up: repacked weights and buffers
     ll.llama_memory_clear(ll.llama_get_memory(ctx), True)
+    for begin in range(0, args.depth, 512):
+        decode(tokens[begin : min(begin + 512, args.depth)])
     start = time.perf_counter()
-    decode(tokens)
+    for begin in range(args.depth, args.depth + args.p, 512):
+        decode(tokens[begin : begin + 512])
     token = greedy()
     prefill = args.p / (time.perf_counter() - start)
-    ll.llama_memory_clear(ll.llama_get_memory(ctx), True)
+    forget()
     start = time.perf_counter()
     for _ in range(args.n):
         decode([token])
@@ -103,7 +112,7 @@ def main():
             subprocess.run([args.tcc, "export", args.gguf, "-o", ours, "--quantize", json.dumps(recipe)], check=True, stdout=sys.stderr)
         if not os.path.exists(theirs):
             quantize(kind, theirs)
-        numbers = ["-p", str(args.p), "-n", str(args.n), "--threads", str(args.threads)]
+        numbers = ["-p", str(args.p), "-n", str(args.n), "-d", str(args.depth), "--threads", str(args.threads)]
         contenders.append((name, "tcrt", ours, [args.tcrt, "bench", ours, *numbers, "-r", "1", "--json"]))
         contenders.append((kind, "llama.cpp", theirs, [sys.executable, __file__, args.gguf, *numbers, "--peer", theirs]))
     results = {name: [] for name, *_ in contenders}
