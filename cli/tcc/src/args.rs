@@ -8,17 +8,29 @@ use tcc_core::recipe::{Kind, Recipe, RecipeError};
 use tcc_core::synth;
 
 /// Compiles Llama-family checkpoints ahead of time.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "tcc", version, subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum Command {
     /// Fetch a small chat model, export it, run it, and say what to try next
     Demo,
+    /// The models that tcc knows by name
+    List(List),
+    /// Fetch a model
+    Download(Download),
+    /// Where a model lies that was fetched
+    Where(Named),
+    /// Delete a model that was fetched, and what was exported from it
+    Remove(Named),
+    /// Continue a prompt, or answer it with --chat; exports the model on first use
+    Generate(Generate),
+    /// Talk with a model, turn by turn; exports it on first use
+    Chat(Chat),
     /// Compile a checkpoint to an artifact
     Export(Export),
     /// Measure how well a model predicts a text
@@ -29,6 +41,62 @@ pub enum Command {
     Tokenizer(Tokenizer),
     /// Write a random checkpoint of a model's shape
     Synth(Synth),
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Download {
+    /// A name of `tcc list`, or org/name of a Hugging Face repository
+    pub model: String,
+    /// For gated models [default: HF_TOKEN, else what `hf auth login` left]
+    #[arg(long, value_name = "TOKEN")]
+    pub hf_token: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Named {
+    /// A name of `tcc list`, or org/name of a Hugging Face repository
+    pub model: String,
+}
+
+#[derive(Args)]
+pub struct Generate {
+    #[command(flatten)]
+    pub subject: Subject,
+    #[command(flatten)]
+    pub ask: tcrt_cli::args::Ask,
+}
+
+#[derive(Args)]
+pub struct Chat {
+    #[command(flatten)]
+    pub subject: Subject,
+    #[command(flatten)]
+    pub talk: tcrt_cli::args::Talk,
+}
+
+/// A model that is exported on first use.
+#[derive(Debug, Args)]
+pub struct Subject {
+    /// An artifact, a name of `tcc list`, org/name of a Hugging Face repository, a directory or a file
+    pub model: String,
+    #[command(flatten)]
+    pub format: Format,
+    /// Make a portable program (.pte), which is what is made unless asked otherwise
+    #[arg(long, conflicts_with = "so")]
+    pub pte: bool,
+    /// Make native code (.so)
+    #[arg(long)]
+    pub so: bool,
+    /// For gated models [default: HF_TOKEN, else what `hf auth login` left]
+    #[arg(long, value_name = "TOKEN")]
+    pub hf_token: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -75,7 +143,7 @@ fn target(name: &str) -> Result<&'static Target, String> {
 }
 
 /// How the weights are stored.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Format {
     /// A quantization recipe: JSON, or a file with JSON, as in {"linear:int4": {"groupsize": 32}}
     #[arg(long, value_name = "JSON|FILE")]
@@ -128,6 +196,14 @@ pub struct Eval {
     /// Print the figures as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+impl Subject {
+    /// A program file with everything as the checkpoint has it.
+    pub fn plain(model: &str) -> Subject {
+        let format = Format { quantize: None, dtype: None };
+        Subject { model: model.into(), format, pte: true, so: false, hf_token: None }
+    }
 }
 
 impl Export {

@@ -35,7 +35,7 @@ pub fn eval(args: &Eval) -> Result<()> {
 }
 
 fn open(model: &str, recipe: Option<Recipe>) -> Result<Subject> {
-    let path = progress::resolve(model)?;
+    let path = progress::resolve(model, None)?;
     let bar = progress::bar("exporting");
     let subject = Subject::open(&path, recipe, &|done, total| {
         progress::set(&bar, done, total);

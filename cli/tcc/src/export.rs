@@ -29,7 +29,7 @@ pub fn make(args: &Export) -> Result<Report> {
     let recipe = args.format.recipe().map_err(line)?;
     let pass = args.print_ir_after.as_deref();
     inspect::check_pass(pass).map_err(line)?;
-    let model = progress::resolve(&args.model)?;
+    let model = progress::resolve(&args.model, None)?;
     interrupt::listen().map_err(line)?;
     let bar = progress::bar("exporting");
     let options = ExportOptions {

@@ -1,13 +1,16 @@
 //! `tcc`: compiles checkpoints from a shell. Arguments and printing; the work is `tcc-core`'s.
 
 mod args;
+mod artifact;
 mod demo;
 mod eval;
 mod export;
 mod inspect;
 mod interrupt;
+mod models;
 mod output;
 mod progress;
+mod run;
 mod synth;
 mod tokenizer;
 
@@ -20,6 +23,12 @@ use args::{Cli, Command};
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo => demo::demo(),
+        Command::List(args) => models::list(&args),
+        Command::Download(args) => models::download(&args),
+        Command::Where(args) => models::place(&args),
+        Command::Remove(args) => models::remove(&args),
+        Command::Generate(args) => run::generate(&args),
+        Command::Chat(args) => run::chat(&args),
         Command::Export(args) => export::export(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Inspect(args) => inspect::inspect(&args),

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tcc_core::hub::catalog::Model;
+use tcc_core::hub::{self, Event, Options};
 use tcrt_cli::output::Result;
 
 use crate::output::line;
@@ -37,9 +39,22 @@ pub fn set(bar: &ProgressBar, done: u64, total: u64) {
 }
 
 /// A path of the checkpoint, which is fetched if it is only a name.
-pub fn resolve(model: &str) -> Result<PathBuf> {
+pub fn resolve(model: &str, token: Option<String>) -> Result<PathBuf> {
+    watched(token, |options| hub::resolve(model, options))
+}
+
+pub fn fetch(model: &Model, token: Option<String>) -> Result<PathBuf> {
+    watched(token, |options| hub::fetch(model, options))
+}
+
+fn watched(token: Option<String>, work: impl FnOnce(&Options) -> hub::Result<PathBuf>) -> Result<PathBuf> {
     let bar = bar("fetching");
-    let path = tcc_core::hub::resolve(model, &|_, done, total| set(&bar, done, total.unwrap_or(done)));
+    let watch = |event| match event {
+        Event::Expect(bytes) => bar.inc_length(bytes),
+        Event::Got(bytes) => bar.inc(bytes),
+        Event::Lost(bytes) => bar.dec(bytes),
+    };
+    let path = work(&Options { token, progress: &watch });
     bar.finish_and_clear();
     path.map_err(line)
 }

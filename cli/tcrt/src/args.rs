@@ -103,31 +103,40 @@ fn logit_bias(text: &str) -> Result<(u32, f32), String> {
 #[derive(Args)]
 pub struct Run {
     pub file: PathBuf,
-    /// Tokenizer that overrides the one in the file
-    #[arg(short = 'z', value_name = "TOK")]
-    pub tokenizer: Option<PathBuf>,
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+#[derive(Args)]
+pub struct Chat {
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub talk: Talk,
+}
+
+/// One prompt.
+#[derive(Args)]
+pub struct Ask {
     /// The prompt [default: standard input]
     #[arg(short = 'i', long = "prompt", value_name = "PROMPT")]
     pub prompt: Option<String>,
     /// Put the prompt to the model as a user's message, in its chat format
     #[arg(long)]
     pub chat: bool,
-    /// System message, with --chat
-    #[arg(long, value_name = "TEXT", requires = "chat")]
-    pub system: Option<String>,
+    /// Replies to the same prompt, one after another
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub num_samples: u64,
     #[command(flatten)]
-    pub sampling: Sampling,
-    #[command(flatten)]
-    pub engine: Engine,
+    pub talk: Talk,
 }
 
+/// How a model is talked with.
 #[derive(Args)]
-pub struct Chat {
-    pub file: PathBuf,
+pub struct Talk {
     /// Tokenizer that overrides the one in the file
     #[arg(short = 'z', value_name = "TOK")]
     pub tokenizer: Option<PathBuf>,
-    /// System message
+    /// System message, in a chat
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
     #[command(flatten)]

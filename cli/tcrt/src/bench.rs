@@ -6,7 +6,7 @@ use tcrt::{BatchToken, Engine, SeqId};
 
 use crate::args::Bench;
 use crate::open;
-use tcrt_cli::output::{Result, failure, show};
+use crate::output::{Result, failure, show};
 
 /// The same measurement, repeated.
 struct Samples(Vec<f64>);

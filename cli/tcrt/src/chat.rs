@@ -1,17 +1,17 @@
 //! `tcrt chat`: a conversation, turn by turn, at the terminal or over pipes.
 
 use std::io::{BufRead, IsTerminal};
+use std::path::Path;
 
 use tcrt::chat::{ChatFormat, Message, Role};
 use tcrt::{Session, prompt};
 
-use crate::args::Chat;
-use crate::{open, options};
-use tcrt_cli::generate;
-use tcrt_cli::output::{Failure, Result, show};
+use crate::args::Talk;
+use crate::output::{Failure, Result, show};
+use crate::{generate, open, options};
 
-pub fn chat(args: &Chat) -> Result<()> {
-    let model = open::model(&args.file)?;
+pub fn chat(file: &Path, args: &Talk) -> Result<()> {
+    let model = open::model(file)?;
     let tokenizer = open::tokenizer_of(&model, args.tokenizer.as_deref())?;
     let format = open::chat_format(&model)?;
     let stops = prompt::stop_tokens(model.stop_tokens(), &tokenizer, Some(&format));

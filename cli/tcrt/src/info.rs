@@ -4,7 +4,7 @@ use tcrt::{MemoryPlan, ModelInfo, memory_plan};
 
 use crate::args::Info;
 use crate::open;
-use tcrt_cli::output::{Result, show};
+use crate::output::{Result, show};
 
 pub fn info(args: &Info) -> Result<()> {
     let model = open::model(&args.file)?;

@@ -1,4 +1,13 @@
-//! What both command lines print by: output that takes a closed pipe quietly, and replies streamed to the terminal.
+//! `tcrt`'s commands, which `tcc` has too once it has made an artifact. Arguments and printing; the work is `libtcrt`'s.
 
+pub mod args;
+pub mod bench;
+pub mod chat;
 pub mod generate;
+pub mod info;
+pub mod logits;
+pub mod open;
+pub mod options;
 pub mod output;
+pub mod run;
+pub mod tokenize;

@@ -6,7 +6,7 @@ use tcrt::{BatchToken, Engine};
 
 use crate::args::Logits;
 use crate::open;
-use tcrt_cli::output::Result;
+use crate::output::Result;
 
 /// The best tokens shown where the user did not ask for all numbers.
 const SHOWN: usize = 10;

@@ -1,26 +1,17 @@
-//! `tcrt`: runs exported models from a shell. Arguments and printing; the work is `libtcrt`'s.
-
-mod args;
-mod bench;
-mod chat;
-mod info;
-mod logits;
-mod open;
-mod options;
-mod run;
-mod tokenize;
+//! `tcrt`: runs exported models from a shell.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use tcrt_cli::args::{Cli, Command};
 use tcrt_cli::output::exit_code;
+use tcrt_cli::{bench, chat, info, logits, run, tokenize};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Run(args) => run::run(&args),
-        Command::Chat(args) => chat::chat(&args),
+        Command::Run(args) => run::run(&args.file, &args.ask),
+        Command::Chat(args) => chat::chat(&args.file, &args.talk),
         Command::Bench(args) => bench::bench(&args),
         Command::Info(args) => info::info(&args),
         Command::Logits(args) => logits::logits(&args),

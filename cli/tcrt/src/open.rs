@@ -8,7 +8,7 @@ use tcrt::tokenizer::Tokenizer;
 use tcrt::{EngineOptions, KvType, Model};
 
 use crate::args;
-use tcrt_cli::output::{Failure, Result, failure};
+use crate::output::{Failure, Result, failure};
 
 pub fn model(path: &Path) -> Result<Arc<Model>> {
     Ok(Model::load(path)?)

@@ -1,33 +1,43 @@
-//! `tcrt run`: one prompt, one reply.
+//! `tcrt run`: one prompt, one reply, or several.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use tcrt::chat::{ChatFormat, Message, Role};
 use tcrt::tokenizer::Tokenizer;
 use tcrt::{Session, prompt};
 
-use crate::args::Run;
-use crate::{open, options};
-use tcrt_cli::generate;
-use tcrt_cli::output::{Result, failure, show};
+use crate::args::Ask;
+use crate::output::{Result, failure, show};
+use crate::{generate, open, options};
 
-pub fn run(args: &Run) -> Result<()> {
-    let model = open::model(&args.file)?;
-    let tokenizer = open::tokenizer_of(&model, args.tokenizer.as_deref())?;
+pub fn run(file: &Path, args: &Ask) -> Result<()> {
+    if args.talk.system.is_some() && !args.chat {
+        return failure("--system is for --chat");
+    }
+    let model = open::model(file)?;
+    let tokenizer = open::tokenizer_of(&model, args.talk.tokenizer.as_deref())?;
     let text = prompt_text(args)?;
     let format = if args.chat { Some(open::chat_format(&model)?) } else { None };
     let tokens = prompt_tokens(args, &tokenizer, format.as_ref(), &text)?;
     let stops = prompt::stop_tokens(model.stop_tokens(), &tokenizer, format.as_ref());
     let strings = format.as_ref().map_or(&[][..], ChatFormat::stop_strings);
-    let options = options::generation(&args.sampling, stops, strings);
-    let mut session = Session::new(model, &open::engine_options(&args.engine))?;
-    let (generation, _) = generate::stream(&mut session, &tokens, &tokenizer, &options)?;
-    show("\n")?;
-    eprintln!("{}", generate::figures(&generation));
+    let mut options = options::generation(&args.talk.sampling, stops, strings);
+    let mut session = Session::new(model, &open::engine_options(&args.talk.engine))?;
+    for sample in 0..args.num_samples {
+        if sample > 0 {
+            show("\n")?;
+            options.sampling.seed = options.sampling.seed.wrapping_add(1);
+        }
+        // The prompt is not run again: what it shares with the text before stays in the session.
+        let (generation, _) = generate::stream(&mut session, &tokens, &tokenizer, &options)?;
+        show("\n")?;
+        eprintln!("{}", generate::figures(&generation));
+    }
     Ok(())
 }
 
-fn prompt_text(args: &Run) -> Result<String> {
+fn prompt_text(args: &Ask) -> Result<String> {
     let text = match &args.prompt {
         Some(text) => text.clone(),
         None if std::io::stdin().is_terminal() => return failure("no prompt: give one with -i, or on standard input"),
@@ -36,9 +46,9 @@ fn prompt_text(args: &Run) -> Result<String> {
     if text.is_empty() { failure("the prompt is empty") } else { Ok(text) }
 }
 
-fn prompt_tokens(args: &Run, tokenizer: &Tokenizer, format: Option<&ChatFormat>, text: &str) -> Result<Vec<u32>> {
+fn prompt_tokens(args: &Ask, tokenizer: &Tokenizer, format: Option<&ChatFormat>, text: &str) -> Result<Vec<u32>> {
     let Some(format) = format else { return Ok(prompt::plain(tokenizer, text)) };
-    let system = args.system.as_deref().map(|content| Message { role: Role::System, content });
+    let system = args.talk.system.as_deref().map(|content| Message { role: Role::System, content });
     let messages: Vec<_> = system.into_iter().chain([Message { role: Role::User, content: text }]).collect();
     Ok(prompt::conversation(tokenizer, format, &messages)?)
 }

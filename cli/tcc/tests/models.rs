@@ -1,0 +1,99 @@
+//! Models by name, as a shell sees them: listed, fetched, run from the cache, removed.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// In a home of its own, which has nothing yet.
+fn tcc(home: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcc"));
+    command.args(args).env("TCC_CACHE", home.join("cache")).env("TCC_CONFIG", home);
+    // Nothing listens there: a test must not reach the network.
+    command.env("HF_ENDPOINT", "http://127.0.0.1:1").output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A home whose catalog has a model `mine`.
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let checkpoint = home.path().join("tiny");
+    assert!(tcc(home.path(), &["synth", "--shape", "tiny", "-o", checkpoint.to_str().unwrap()]).status.success());
+    let entry = format!(
+        "[[model]]\nalias = \"mine\"\nname = \"Mine\"\nparameters = \"1M\"\nsource = [{{ path = {checkpoint:?} }}]\n"
+    );
+    std::fs::write(home.path().join("models.toml"), entry).unwrap();
+    home
+}
+
+fn listed(home: &Path, name: &str) -> Value {
+    let rows: Value = serde_json::from_slice(&tcc(home, &["list", "--json"]).stdout).unwrap();
+    rows.as_array().unwrap().iter().find(|row| row["name"] == name).cloned().unwrap()
+}
+
+#[test]
+fn a_users_model_is_listed_fetched_run_and_removed() {
+    let home = home();
+    let tcc = |args: &[&str]| tcc(home.path(), args);
+    let absent = tcc(&["where", "mine"]);
+    assert_eq!((absent.status.code(), stderr(&absent).contains("tcc download mine")), (Some(1), true));
+    let table = stdout(&tcc(&["list"]));
+    assert!(table.starts_with("NAME") && table.contains("\nmine ") && table.contains("\nllama3.2-1b "), "{table}");
+
+    let generate = ["generate", "mine", "-i", "Once", "-n", "4", "-t", "0", "--num-samples", "2"];
+    let first = tcc(&generate);
+    assert!(first.status.success() && stderr(&first).contains("exported "), "{}", stderr(&first));
+    let again = tcc(&generate);
+    assert!(again.status.success() && !stderr(&again).contains("exported "), "{}", stderr(&again));
+    assert_eq!(stdout(&first), stdout(&again));
+    let samples: Vec<String> = stdout(&first).split("\n\n").map(|text| text.trim().to_string()).collect();
+    assert!(samples.len() == 2 && samples[0] == samples[1], "{samples:?}");
+
+    let row = listed(home.path(), "mine");
+    assert!(row["downloaded"] == true && row["artifact_bytes"].as_u64().unwrap() > 1000, "{row}");
+    assert!(stdout(&tcc(&["where", "mine"])).trim().ends_with("/tiny"));
+    assert!(tcc(&["remove", "mine"]).status.success());
+    assert_eq!(listed(home.path(), "mine")["artifact_bytes"], 0);
+    assert!(home.path().join("tiny").exists(), "what the user's catalog points at is not tcc's to delete");
+    assert_eq!(tcc(&["remove", "mine"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_recipe_or_a_form_makes_an_artifact_of_its_own() {
+    let home = home();
+    let exported = |more: &[&str]| {
+        let output = tcc(home.path(), &[&["generate", "mine", "-i", "Once", "-n", "2"], more].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        stderr(&output).contains("exported ")
+    };
+    let int8 = ["--quantize", r#"{"linear:int8": {"groupsize": 32}}"#];
+    let made = [&[][..], &int8, &["--so"], &int8].map(exported);
+    assert_eq!(made, [true, true, true, false]);
+}
+
+#[test]
+fn mistakes_are_one_line() {
+    let home = home();
+    let cases: [(&[&str], &str); 5] = [
+        (&["download", "no-such-model"], "`tcc list` names them"),
+        (&["download", "../etc/passwd"], "`tcc list` names them"),
+        (&["download", "some/model"], "http://127.0.0.1:1/api/models/some/model"),
+        (&["where", "llama3"], "is not here"),
+        (&["chat", "/no/such/file.pte"], "/no/such/file.pte: "),
+    ];
+    for (args, expected) in cases {
+        let failed = tcc(home.path(), args);
+        let text = stderr(&failed);
+        assert_eq!(failed.status.code(), Some(1), "{args:?}: {text}");
+        assert!(text.contains(expected) && text.trim_end().lines().count() == 1, "{args:?}: {text}");
+    }
+    std::fs::write(home.path().join("models.toml"), "[[model]]\nalias = 3\n").unwrap();
+    assert!(stderr(&tcc(home.path(), &["list"])).contains("models.toml: line 2: "));
+}
