@@ -44,7 +44,7 @@ fn compile(folder: &Folder, toy: &Toy, inside: bool, flags: &[&str]) -> PathBuf 
     let output = folder.file("toy.so");
     // A file that is loaded must not be written over.
     let _ = std::fs::remove_file(&output);
-    let compiled = Command::new("cc")
+    let compiled = Command::new(std::env::var_os("CC").unwrap_or("cc".into()))
         .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-nostdlib", "-o"])
         .arg(&output)
         .arg(root.join("tests/native/toy_model.c"))

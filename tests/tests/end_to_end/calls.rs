@@ -101,3 +101,13 @@ pub fn difference(sequences: &[Sequence], logits: &[Vec<Vec<f32>>]) -> Differenc
     }
     Difference { worst, relative: (noise / signal).sqrt() }
 }
+
+/// The largest difference of two models' logits, by the largest logit of its row.
+pub fn furthest(expected: &[Vec<Vec<f32>>], found: &[Vec<Vec<f32>>]) -> f32 {
+    let rows = expected.iter().flatten().zip(found.iter().flatten());
+    let far = rows.map(|(expected, found)| {
+        let largest = expected.iter().fold(0f32, |most, logit| most.max(logit.abs()));
+        expected.iter().zip(found).fold(0f32, |most, (a, b)| most.max((a - b).abs())) / largest
+    });
+    far.fold(0.0, f32::max)
+}

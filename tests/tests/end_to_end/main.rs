@@ -1,5 +1,6 @@
 //! From a checkpoint to logits and text, through every part.
 
+mod aarch64;
 mod artifact;
 mod calls;
 mod formats;

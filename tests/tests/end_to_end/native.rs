@@ -7,7 +7,7 @@ use tc_tests::golden::{self, Golden};
 use tcrt::{EngineOptions, KvType, Model};
 
 use crate::artifact::{golden_model, golden_native};
-use crate::calls::{Cut, run};
+use crate::calls::{Cut, furthest, run};
 
 const RECIPES: [&str; 3] = [
     "{}",
@@ -24,14 +24,10 @@ fn difference(program: &Arc<Model>, native: &Arc<Model>, golden: &Golden, cut: C
     let (expected, mut worst) = (logits(program, 2)?, 0f32);
     for threads in [1, 2] {
         let found = logits(native, threads)?;
-        for (expected, found) in expected.iter().flatten().zip(found.iter().flatten()) {
-            let largest = expected.iter().fold(0f32, |most, logit| most.max(logit.abs()));
-            let far = expected.iter().zip(found).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
-            worst = worst.max(far / largest);
-            let greedy = |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(token, _)| token);
-            if greedy(expected) != greedy(found) {
-                return Err("another greedy token".into());
-            }
+        worst = worst.max(furthest(&expected, &found));
+        let greedy = |row: &Vec<f32>| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(token, _)| token);
+        if !expected.iter().flatten().map(greedy).eq(found.iter().flatten().map(greedy)) {
+            return Err("another greedy token".into());
         }
     }
     Ok(worst)
