@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tcrt::chat::{Message, Role};
 use tcrt::sampling::SamplerOptions;
-use tcrt::{EngineOptions, GenerateOptions, Model, Session, prompt};
+use tcrt::{EngineOptions, GenerateOptions, Model, NoDraft, Session, prompt};
 use tcrt_cli::generate;
 use tcrt_cli::output::{Result, failure, show};
 
@@ -47,7 +47,7 @@ fn answer(model: std::sync::Arc<Model>) -> Result<()> {
     };
     let mut session = Session::new(model, &EngineOptions::default())?;
     show(format!("\n> {QUESTION}\n\n"))?;
-    let (generation, _) = generate::stream(&mut session, &tokens, &tokenizer, &options)?;
+    let (generation, _) = generate::stream(&mut session, &tokens, &tokenizer, &options, &mut NoDraft)?;
     let threads = session.threads()?;
     show(format!("\n\n{}\n[{weights} of weights, {threads} threads]\n", generate::figures(&generation)))
 }

@@ -47,7 +47,7 @@ fn a_users_model_is_listed_fetched_run_and_removed() {
     let table = stdout(&tcc(&["list"]));
     assert!(table.starts_with("NAME") && table.contains("\nmine ") && table.contains("\nllama3.2-1b "), "{table}");
 
-    let generate = ["generate", "mine", "-i", "Once", "-n", "4", "-t", "0", "--num-samples", "2"];
+    let generate = ["generate", "mine", "-i", "Once", "-n", "24", "-t", "0", "--num-samples", "2"];
     let first = tcc(&generate);
     assert!(first.status.success() && stderr(&first).contains("exported "), "{}", stderr(&first));
     let again = tcc(&generate);
@@ -55,6 +55,10 @@ fn a_users_model_is_listed_fetched_run_and_removed() {
     assert_eq!(stdout(&first), stdout(&again));
     let samples: Vec<String> = stdout(&first).split("\n\n").map(|text| text.trim().to_string()).collect();
     assert!(samples.len() == 2 && samples[0] == samples[1], "{samples:?}");
+
+    let guessed = tcc(&[&generate[..], &["--lookup"]].concat());
+    assert!(stderr(&guessed).contains(" guesses right"), "{}", stderr(&guessed));
+    assert_eq!(stdout(&guessed), stdout(&first), "guesses change nothing but the time");
 
     let row = listed(home.path(), "mine");
     assert!(row["downloaded"] == true && row["artifact_bytes"].as_u64().unwrap() > 1000, "{row}");

@@ -142,7 +142,23 @@ pub struct Talk {
     #[command(flatten)]
     pub sampling: Sampling,
     #[command(flatten)]
+    pub guessing: Guessing,
+    #[command(flatten)]
     pub engine: Engine,
+}
+
+/// Speculative decoding: the reply is the same, and comes sooner where guesses are right.
+#[derive(Args)]
+pub struct Guessing {
+    /// Guess that the text repeats itself: for replies that quote or edit their prompt
+    #[arg(long, conflicts_with = "draft")]
+    pub lookup: bool,
+    /// A smaller model of the same vocabulary that guesses
+    #[arg(long, value_name = "FILE")]
+    pub draft: Option<PathBuf>,
+    /// Most tokens guessed at a time
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub guesses: usize,
 }
 
 #[derive(Args)]

@@ -8,7 +8,7 @@ use tcrt::{Session, prompt};
 
 use crate::args::Talk;
 use crate::output::{Failure, Result, show};
-use crate::{generate, open, options};
+use crate::{draft, generate, open, options};
 
 pub fn chat(file: &Path, args: &Talk) -> Result<()> {
     let model = open::model(file)?;
@@ -16,7 +16,8 @@ pub fn chat(file: &Path, args: &Talk) -> Result<()> {
     let format = open::chat_format(&model)?;
     let stops = prompt::stop_tokens(model.stop_tokens(), &tokenizer, Some(&format));
     let options = options::generation(&args.sampling, stops, format.stop_strings());
-    let mut session = Session::new(model, &open::engine_options(&args.engine))?;
+    let mut draft = draft::of(args, &model)?;
+    let mut session = Session::new(model, &draft::engine_options(args))?;
     let person = std::io::stdin().is_terminal();
     if person {
         eprintln!("Type a message; an empty line or Ctrl-D ends.");
@@ -25,7 +26,7 @@ pub fn chat(file: &Path, args: &Talk) -> Result<()> {
     let mut tokens = Vec::new();
     while let Some(line) = next_line(person)? {
         tokens.extend(turn(&tokens, &format, &tokenizer, args.system.as_deref(), &line)?);
-        let (generation, _) = generate::stream(&mut session, &tokens, &tokenizer, &options)?;
+        let (generation, _) = generate::stream(&mut session, &tokens, &tokenizer, &options, &mut *draft)?;
         show("\n")?;
         if person {
             eprintln!("{}", generate::figures(&generation));

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use tcrt::tokenizer::Tokenizer;
-use tcrt::{Event, Finish, GenerateOptions, Generation, Session};
+use tcrt::{Draft, Event, Finish, GenerateOptions, Generation, Session};
 
 use crate::output::{Failure, Result, show};
 
@@ -13,10 +13,11 @@ pub fn stream(
     prompt: &[u32],
     tokenizer: &Tokenizer,
     options: &GenerateOptions,
+    draft: &mut dyn Draft,
 ) -> Result<(Generation, String)> {
     let mut text = String::new();
     let mut closed = None;
-    let generation = session.generate(prompt, Some(tokenizer), options, |event| {
+    let generation = session.generate_with(prompt, Some(tokenizer), options, draft, |event| {
         let Event::Text(piece) = event else { return ControlFlow::Continue(()) };
         text.push_str(piece);
         match show(piece) {
@@ -42,8 +43,12 @@ pub fn figures(generation: &Generation) -> String {
         Finish::Context => ", ended because the context is full",
         _ => "",
     };
+    let guesses = match (stats.drafted_tokens, stats.accepted_tokens) {
+        (0, _) => String::new(),
+        (drafted, accepted) => format!(", {accepted} of {drafted} guesses right"),
+    };
     format!(
-        "[{} prompt tokens at {}/s, {} new tokens at {}/s, load {:.0} ms, first token {:.0} ms{end}]",
+        "[{} prompt tokens at {}/s, {} new tokens at {}/s, load {:.0} ms, first token {:.0} ms{guesses}{end}]",
         stats.prompt_tokens,
         rate(stats.prefill_tokens_per_second()),
         stats.new_tokens,

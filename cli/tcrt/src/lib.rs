@@ -3,6 +3,7 @@
 pub mod args;
 pub mod bench;
 pub mod chat;
+pub mod draft;
 pub mod generate;
 pub mod info;
 pub mod logits;

@@ -9,7 +9,7 @@ use tcrt::{Session, prompt};
 
 use crate::args::Ask;
 use crate::output::{Result, failure, show};
-use crate::{generate, open, options};
+use crate::{draft, generate, open, options};
 
 pub fn run(file: &Path, args: &Ask) -> Result<()> {
     if args.talk.system.is_some() && !args.chat {
@@ -23,14 +23,15 @@ pub fn run(file: &Path, args: &Ask) -> Result<()> {
     let stops = prompt::stop_tokens(model.stop_tokens(), &tokenizer, format.as_ref());
     let strings = format.as_ref().map_or(&[][..], ChatFormat::stop_strings);
     let mut options = options::generation(&args.talk.sampling, stops, strings);
-    let mut session = Session::new(model, &open::engine_options(&args.talk.engine))?;
+    let mut draft = draft::of(&args.talk, &model)?;
+    let mut session = Session::new(model, &draft::engine_options(&args.talk))?;
     for sample in 0..args.num_samples {
         if sample > 0 {
             show("\n")?;
             options.sampling.seed = options.sampling.seed.wrapping_add(1);
         }
         // The prompt is not run again: what it shares with the text before stays in the session.
-        let (generation, _) = generate::stream(&mut session, &tokens, &tokenizer, &options)?;
+        let (generation, _) = generate::stream(&mut session, &tokens, &tokenizer, &options, &mut *draft)?;
         show("\n")?;
         eprintln!("{}", generate::figures(&generation));
     }

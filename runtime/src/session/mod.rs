@@ -2,17 +2,20 @@
 //! its forks share it, so their calls take turns, and the past they have in common lies in memory once.
 
 mod generate;
+mod speculate;
 mod state;
 mod stats;
 mod text;
 
 pub use generate::{Event, Finish, GenerateOptions, Generation};
+pub use speculate::{Draft, DraftModel, Lookup, NoDraft};
 pub use stats::Stats;
 
 use crate::engine::{BatchToken, Engine, EngineOptions, MemoryPlan};
 use crate::kv::SeqId;
 use crate::model::Model;
 use crate::{Error, ErrorKind, Result};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -172,6 +175,34 @@ impl Session {
         };
         self.tokens.extend_from_slice(tokens);
         Ok(())
+    }
+
+    /// Guesses that one call can verify.
+    fn max_guesses(&self) -> Result<usize> {
+        let engine = self.lock()?;
+        Ok(engine.max_rows().min(engine.chunk()) - 1)
+    }
+
+    /// Appends tokens, all in one call, and shows the logits after each, in order, until `read` breaks off with what it wanted. It must
+    /// after the last one.
+    fn append_and_read<T>(
+        &mut self,
+        tokens: &[u32],
+        mut read: impl FnMut(usize, &mut [f32]) -> Result<ControlFlow<T>>,
+    ) -> Result<T> {
+        let sequence = self.sequence;
+        self.batch.clear();
+        self.batch.extend(tokens.iter().map(|token| BatchToken { sequence, token: *token, want_logits: true }));
+        self.last = LastLogits::None;
+        let mut engine = self.engine.lock().map_err(broken)?;
+        let mut logits = engine.forward(&self.batch)?;
+        self.tokens.extend_from_slice(tokens);
+        for row in 0..logits.rows() {
+            if let ControlFlow::Break(wanted) = read(row, logits.row_mut(row))? {
+                return Ok(wanted);
+            }
+        }
+        Err(Error::new(ErrorKind::Internal, "no row of logits was the last one"))
     }
 
     /// The logits after the last token, as the model gave them or as the caller has changed them since.

@@ -9,6 +9,9 @@ pub struct Stats {
     /// Tokens of the prompt that the session still held from before.
     pub reused_tokens: usize,
     pub new_tokens: usize,
+    /// Guesses of a draft, and those of them that were right.
+    pub drafted_tokens: usize,
+    pub accepted_tokens: usize,
     /// From the call to the first new token.
     pub first_token: Duration,
     /// Running the part of the prompt that was not held.
