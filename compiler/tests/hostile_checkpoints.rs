@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use tc_tests::fixtures;
-use tcc_core::checkpoint::{OpenOptions, Tensor, open};
+use tcc_core::checkpoint::{GridRow, OpenOptions, Tensor, open};
 
 /// A fixture in a directory of its own, whose largest file of weights is to be damaged.
 struct Victim {
@@ -62,10 +62,11 @@ fn parent_of(path: &Path) -> Option<PathBuf> {
 fn read_all(tensor: &Tensor) -> tcc_core::checkpoint::Result<()> {
     let mut row = vec![0.0; tensor.cols()];
     (0..tensor.rows()).try_for_each(|at| tensor.read_row(at, &mut row))?;
-    let Some(grid) = tensor.grid() else { return Ok(()) };
-    let groups = tensor.cols().div_ceil(grid.group);
-    let (mut q, mut scales, mut mins) = (vec![0; tensor.cols()], vec![0.0; groups], vec![0.0; groups]);
-    (0..tensor.rows()).try_for_each(|at| tensor.read_row_grid(at, &mut q, &mut scales, &mut mins))
+    let mut numbers = GridRow::default();
+    match tensor.grid() {
+        Some(_) => (0..tensor.rows()).try_for_each(|at| tensor.read_row_grid(at, &mut numbers)),
+        None => Ok(()),
+    }
 }
 
 fn victims() -> Vec<(String, Victim)> {

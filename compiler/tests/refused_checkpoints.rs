@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use tc_tests::fixtures;
-use tcc_core::checkpoint::{Checkpoint, OpenOptions, Result, open};
+use tcc_core::checkpoint::{Checkpoint, GridRow, OpenOptions, Result, open};
 
 /// Tensors to write: dtype, shape, bytes.
 type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
@@ -156,8 +156,7 @@ fn a_block_whose_scale_is_none_is_an_error_either_way_it_is_read() {
     let tensor = &checkpoint.tensors["layers.0.v"];
     let error = first_error(tensor).expect("has a NaN");
     assert!(error.contains("blk.0.attn_v.weight") && error.contains("model.gguf"), "{error}");
-    let (mut q, mut scales, mut mins) = (vec![0; 256], vec![0.0; 8], vec![0.0; 8]);
-    let error = tensor.read_row_grid(0, &mut q, &mut scales, &mut mins).unwrap_err().to_string();
+    let error = tensor.read_row_grid(0, &mut GridRow::default()).unwrap_err().to_string();
     assert!(error.contains("scale of NaN"), "{error}");
 }
 

@@ -35,6 +35,6 @@ pub use error::{InvalidGraph, ParseError, RunError};
 pub use graph::{Bounds, Graph, Node, Value};
 pub use op::{Effect, Op};
 pub use parse::parse;
-pub use types::{Dim, Dtype, Quant, Type};
+pub use types::{Dim, Dtype, Quant, Scheme, Type};
 pub use verify::verify;
 pub use weight::{Part, Weight};

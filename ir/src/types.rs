@@ -13,13 +13,25 @@ pub enum Dim {
     Rows,
 }
 
-/// How a weight's integers stand for numbers. `group` consecutive inputs of a row share one f16 scale (the last group of
-/// a row may be shorter); with `min` they share an f16 minimum too, and a weight is `scale * q + min`.
+/// How a weight's integers stand for numbers: `group` consecutive inputs of a row (the last group of a row may be shorter) share
+/// what `scheme` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quant {
     pub bits: u8,
     pub group: u32,
-    pub min: bool,
+    pub scheme: Scheme,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// An f16 scale.
+    Scale,
+    /// An f16 scale and an f16 minimum: `scale * q + min`.
+    Minimum,
+    /// An f16 scale, and an f16 minimum where the width has one; smaller parts of the group have integer factors of both.
+    SubScales,
+    /// As `SubScales`; the numbers are indices of a table.
+    Table,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +39,7 @@ pub enum Dtype {
     F32,
     F16,
     Bf16,
-    /// A quantized weight; prints as `i8g64`, or `i4g32min` with minima.
+    /// A quantized weight; prints as `i8g64`, `i4g32min` with minima, `k4g256` with sub-scales, `n4g256` with a table.
     Int(Quant),
     /// Activation rows in 8 bits. 32 consecutive inputs share the f32 scale `amax / 127`; each is
     /// `round(x * (127 / amax))`, ties to even, and 0 where `127 / amax` is not finite.
@@ -116,7 +128,10 @@ impl fmt::Display for Dtype {
             Dtype::F32 => f.write_str("f32"),
             Dtype::F16 => f.write_str("f16"),
             Dtype::Bf16 => f.write_str("bf16"),
-            Dtype::Int(q) => write!(f, "i{}g{}{}", q.bits, q.group, if q.min { "min" } else { "" }),
+            Dtype::Int(q) => {
+                let (letter, min) = q.scheme.marks();
+                write!(f, "{letter}{}g{}{min}", q.bits, q.group)
+            }
             Dtype::Q8 => f.write_str("q8"),
         }
     }
@@ -136,10 +151,26 @@ impl FromStr for Dtype {
     }
 }
 
+impl Scheme {
+    pub const ALL: [Scheme; 4] = [Scheme::Scale, Scheme::Minimum, Scheme::SubScales, Scheme::Table];
+
+    /// What a type begins and ends with.
+    fn marks(self) -> (&'static str, &'static str) {
+        match self {
+            Scheme::Scale => ("i", ""),
+            Scheme::Minimum => ("i", "min"),
+            Scheme::SubScales => ("k", ""),
+            Scheme::Table => ("n", ""),
+        }
+    }
+}
+
 fn parse_quant(text: &str) -> Option<Quant> {
-    let (bits, group) = text.strip_prefix('i')?.split_once('g')?;
-    let (group, min) = group.strip_suffix("min").map_or((group, false), |group| (group, true));
-    Some(Quant { bits: bits.parse().ok()?, group: group.parse().ok()?, min })
+    let (head, tail) = text.split_once('g')?;
+    let (letter, bits) = head.split_at_checked(1)?;
+    let group = tail.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let scheme = Scheme::ALL.into_iter().find(|scheme| scheme.marks() == (letter, &tail[group.len()..]))?;
+    Some(Quant { bits: bits.parse().ok()?, group: group.parse().ok()?, scheme })
 }
 
 impl fmt::Display for Type {

@@ -1,26 +1,43 @@
 //! What the bytes of packed weights and of quantized activations mean.
 //!
 //! A packed matrix is a sequence of blocks of 16 output rows (the last one padded with zero rows). Within a block, inputs
-//! come in order, padded with zero weights to a multiple of 32 (`padded_cols`):
+//! come in order, padded to a multiple of 32 (`padded_cols`).
 //!
-//! - `F32`, `F16`, `Bf16`: for each input, its weight in the 16 rows (64 or 32 bytes).
-//! - `I8`: for each group of inputs: 16 scales in f16, then for each 4 inputs 64 bytes: row `r` holds its 4 weights (i8)
-//!   at bytes `4r..4r+4`. `w = scale * q`.
-//! - `I4`: for each group: 16 scales in f16, then for each 8 inputs 64 bytes: row `r` holds at bytes `4r..4r+4` four
-//!   bytes whose low nibbles are inputs 0–3 and high nibbles inputs 4–7. `w = scale * (q - 8)`, q in 0..16.
-//! - `I4Min`: as `I4` with 16 minima in f16 after the scales. `w = scale * q + min`.
+//! **Float kinds** (`f32`, `f16`, `bf16`): for each input, its weight in the 16 rows (64 or 32 bytes).
 //!
-//! A group is a multiple of 32 inputs; the last group of a row is shorter where the group does not divide
-//! `padded_cols`. Zero padding means a weight whose value is 0 for I8 and I4 (q = 0 and q = 8); for `I4Min` q = 0, and the
-//! activation's zero makes `min` harmless.
+//! **Quantized kinds** ([`Format`]): a number `q` of `bits` bits for each weight. Inputs form groups, and a group is:
+//!
+//! 1. 16 scales in f16, one a row;
+//! 2. with minima: 16 minima in f16;
+//! 3. for each 32 inputs a *step*: sub-scales, if the kind has them, then the numbers.
+//!
+//! Sub-scales are i8, one for each `sub` inputs (16 or 32) of a row: 16 bytes (row `r` at byte `r`) for each `sub` inputs of the
+//! step in order, then with minima as many sub-minima in the same way. A weight is
+//!
+//! > `w = scale * sub_scale * value(q) + min * sub_min`
+//!
+//! where what a kind does not have is 1, or 0 for `min`. `value(q)` is
+//! - `q - 2^(bits - 1)` without minima, `q` with them ([`Values::From`]);
+//! - `q` as two's complement where it has 8 bits ([`Values::Signed`]);
+//! - an entry of a table ([`Values::Table`]).
+//!
+//! The numbers of a step lie in *planes* of 8, 4, 2 and 1 bits, as the binary digits of `bits` say (5 = 4 + 1), those with the low bits
+//! of a number first. A plane of `p` bits takes `64 p` bytes: `p` vectors of 64 bytes. In a vector, row `r` has bytes `4r..4r + 4`; bits
+//! `p k..p (k + 1)` of byte `j` of vector `v` belong to input `32 v / p + 4 k + j`. So one shift and one mask give 64 bytes that hold
+//! four consecutive inputs of 16 rows, which a dot product of bytes takes as they are.
+//!
+//! A group is a multiple of 32 inputs; the last group of a row is shorter where the group does not divide `padded_cols`.
+//! Rows of padding have scales and minima of 0; inputs of padding have `q = value^-1(0)`, or 0 with minima: the activation's zero makes
+//! the minimum harmless.
 //!
 //! A Q8 activation row of `k` inputs: `padded_cols(k)` bytes of i8, then one f32 scale for each 32 inputs, then one f32
 //! `scale * sum(q)` for each 32 inputs; its stride is rounded up to 64 bytes.
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
 
+/// The numbers are part of the ABI and never change their meaning.
 #[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     F32 = 0,
     F16 = 1,
@@ -28,13 +45,111 @@ pub enum Kind {
     I8 = 3,
     I4 = 4,
     I4Min = 5,
+    I2 = 6,
+    I3 = 7,
+    I5 = 8,
+    I6 = 9,
+    I2Min = 10,
+    I3Min = 11,
+    I5Min = 12,
+    I6Min = 13,
+    I8Min = 14,
+    /// `K…`: what ggml's K-quants hold, with sub-scales of 8 bits in place of 4 or 6.
+    K2 = 15,
+    K3 = 16,
+    K4 = 17,
+    K5 = 18,
+    K6 = 19,
+    /// `N…`: a table of values that lie closer together near zero, where most weights are.
+    N2 = 20,
+    N3 = 21,
+    N4 = 22,
+}
+
+/// How the numbers of a quantized kind are stored and what they stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    pub bits: usize,
+    /// Inputs that share a sub-scale, 16 or 32; 0 where there are none.
+    pub sub: usize,
+    pub min: bool,
+    pub values: Values,
+}
+
+/// What a stored number stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// `q - zero`.
+    From {
+        zero: u8,
+    },
+    /// Two's complement of 8 bits.
+    Signed,
+    Table(&'static [i8; 16]),
+}
+
+/// ggml's IQ4_NL.
+pub const TABLE_N4: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+/// These two minimize the squared error of a Llama's weights in groups of 32 whose scale is the best for each (Lloyd's iteration).
+pub const TABLE_N3: [i8; 16] = [-127, -76, -44, -19, 1, 21, 46, 86, 0, 0, 0, 0, 0, 0, 0, 0];
+pub const TABLE_N2: [i8; 16] = [-127, -42, 8, 68, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// One f16 scale a group.
+const fn plain(bits: usize) -> Option<Format> {
+    let values = if bits == 8 { Values::Signed } else { Values::From { zero: 1 << (bits - 1) } };
+    Some(Format { bits, sub: 0, min: false, values })
+}
+
+/// One f16 scale and minimum a group.
+const fn with_min(bits: usize) -> Option<Format> {
+    let values = if bits == 8 { Values::Signed } else { Values::From { zero: 0 } };
+    Some(Format { bits, sub: 0, min: true, values })
+}
+
+/// Sub-scales (and sub-minima) times a group's f16.
+const fn sub_scaled(bits: usize, sub: usize, min: bool) -> Option<Format> {
+    let values = Values::From { zero: if min { 0 } else { 1 << (bits - 1) } };
+    Some(Format { bits, sub, min, values })
+}
+
+const fn table(bits: usize, table: &'static [i8; 16]) -> Option<Format> {
+    Some(Format { bits, sub: 32, min: false, values: Values::Table(table) })
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] = [Kind::F32, Kind::F16, Kind::Bf16, Kind::I8, Kind::I4, Kind::I4Min];
+    /// In the order of their numbers.
+    pub const ALL: [Kind; 23] = [
+        Kind::F32,
+        Kind::F16,
+        Kind::Bf16,
+        Kind::I8,
+        Kind::I4,
+        Kind::I4Min,
+        Kind::I2,
+        Kind::I3,
+        Kind::I5,
+        Kind::I6,
+        Kind::I2Min,
+        Kind::I3Min,
+        Kind::I5Min,
+        Kind::I6Min,
+        Kind::I8Min,
+        Kind::K2,
+        Kind::K3,
+        Kind::K4,
+        Kind::K5,
+        Kind::K6,
+        Kind::N2,
+        Kind::N3,
+        Kind::N4,
+    ];
 
     pub fn from_u32(value: u32) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| *kind as u32 == value)
+        Kind::ALL.get(value as usize).copied()
+    }
+
+    pub fn from_name(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
     pub fn name(self) -> &'static str {
@@ -45,30 +160,147 @@ impl Kind {
             Kind::I8 => "i8",
             Kind::I4 => "i4",
             Kind::I4Min => "i4min",
+            Kind::I2 => "i2",
+            Kind::I3 => "i3",
+            Kind::I5 => "i5",
+            Kind::I6 => "i6",
+            Kind::I2Min => "i2min",
+            Kind::I3Min => "i3min",
+            Kind::I5Min => "i5min",
+            Kind::I6Min => "i6min",
+            Kind::I8Min => "i8min",
+            Kind::K2 => "k2",
+            Kind::K3 => "k3",
+            Kind::K4 => "k4",
+            Kind::K5 => "k5",
+            Kind::K6 => "k6",
+            Kind::N2 => "n2",
+            Kind::N3 => "n3",
+            Kind::N4 => "n4",
         }
     }
 
-    pub fn is_quantized(self) -> bool {
-        matches!(self, Kind::I8 | Kind::I4 | Kind::I4Min)
-    }
-
-    /// Bytes that 16 rows of `inputs` inputs take, without scales.
-    fn data_bytes(self, inputs: usize) -> usize {
+    /// None for float kinds.
+    pub const fn format(self) -> Option<Format> {
         match self {
-            Kind::F32 => 4 * BLOCK_ROWS * inputs,
-            Kind::F16 | Kind::Bf16 => 2 * BLOCK_ROWS * inputs,
-            Kind::I8 => BLOCK_ROWS * inputs,
-            Kind::I4 | Kind::I4Min => BLOCK_ROWS * inputs / 2,
+            Kind::F32 | Kind::F16 | Kind::Bf16 => None,
+            Kind::I2 => plain(2),
+            Kind::I3 => plain(3),
+            Kind::I4 => plain(4),
+            Kind::I5 => plain(5),
+            Kind::I6 => plain(6),
+            Kind::I8 => plain(8),
+            Kind::I2Min => with_min(2),
+            Kind::I3Min => with_min(3),
+            Kind::I4Min => with_min(4),
+            Kind::I5Min => with_min(5),
+            Kind::I6Min => with_min(6),
+            Kind::I8Min => with_min(8),
+            Kind::K2 => sub_scaled(2, 16, true),
+            Kind::K3 => sub_scaled(3, 16, false),
+            Kind::K4 => sub_scaled(4, 32, true),
+            Kind::K5 => sub_scaled(5, 32, true),
+            Kind::K6 => sub_scaled(6, 16, false),
+            Kind::N2 => table(2, &TABLE_N2),
+            Kind::N3 => table(3, &TABLE_N3),
+            Kind::N4 => table(4, &TABLE_N4),
         }
+    }
+
+    /// The kind of groups of numbers with one f16 scale, and one f16 minimum where `min` says so.
+    pub fn plain(bits: usize, min: bool) -> Option<Kind> {
+        let wanted = if min { with_min(bits) } else { plain(bits) };
+        Kind::ALL.into_iter().find(|kind| wanted.is_some() && kind.format() == wanted)
+    }
+
+    pub const fn is_quantized(self) -> bool {
+        self.format().is_some()
+    }
+
+    pub fn has_min(self) -> bool {
+        self.format().is_some_and(|format| format.min)
     }
 
     /// Bytes of the scales (and minima) before each group of a block.
     pub fn group_header_bytes(self) -> usize {
-        match self {
-            Kind::F32 | Kind::F16 | Kind::Bf16 => 0,
-            Kind::I8 | Kind::I4 => 2 * BLOCK_ROWS,
-            Kind::I4Min => 4 * BLOCK_ROWS,
+        self.format().map_or(0, Format::header_bytes)
+    }
+
+    /// Bytes of 16 rows × 32 inputs.
+    pub const fn step_bytes(self) -> usize {
+        match (self, self.format()) {
+            (_, Some(format)) => format.sub_bytes() + format.number_bytes(),
+            (Kind::F32, None) => 4 * BLOCK_ROWS * ACT_GROUP,
+            (_, None) => 2 * BLOCK_ROWS * ACT_GROUP,
         }
+    }
+}
+
+impl Format {
+    /// Bytes of a group's f16 scales and minima.
+    pub const fn header_bytes(self) -> usize {
+        if self.min { 4 * BLOCK_ROWS } else { 2 * BLOCK_ROWS }
+    }
+
+    /// Sub-scales of a row in a step; as many sub-minima where there are minima.
+    pub const fn subs(self) -> usize {
+        match ACT_GROUP.checked_div(self.sub) {
+            Some(count) => count,
+            None => 0,
+        }
+    }
+
+    /// Bytes of a step's sub-scales and sub-minima.
+    pub const fn sub_bytes(self) -> usize {
+        self.subs() * BLOCK_ROWS * if self.min { 2 } else { 1 }
+    }
+
+    /// Bytes of a step's numbers.
+    pub const fn number_bytes(self) -> usize {
+        self.bits * BLOCK_ROWS * ACT_GROUP / 8
+    }
+
+    /// What `q` stands for.
+    pub const fn value(self, q: u8) -> i32 {
+        match self.values {
+            Values::From { zero } => q as i32 - zero as i32,
+            Values::Signed => q as i8 as i32,
+            Values::Table(table) => table[q as usize & 15] as i32,
+        }
+    }
+
+    /// The number that stands for 0, or for what is nearest to it.
+    pub const fn zero(self) -> u8 {
+        match self.values {
+            Values::From { zero } => zero,
+            Values::Signed => 0,
+            Values::Table(_) => 1 << (self.bits - 1),
+        }
+    }
+
+    /// The planes of a step's numbers, those with the low bits first.
+    pub fn planes(self) -> impl Iterator<Item = Plane> {
+        let mut shift = 0;
+        [8, 4, 2, 1].into_iter().filter(move |width| self.bits & width != 0).map(move |width| {
+            let plane = Plane { width, shift };
+            shift += width;
+            plane
+        })
+    }
+}
+
+/// A plane: bits `shift..shift + width` of each number of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plane {
+    pub width: usize,
+    pub shift: usize,
+}
+
+impl Plane {
+    /// Where its bytes lie among those of a step's numbers.
+    pub const fn bytes(self) -> core::ops::Range<usize> {
+        let bytes_per_bit = BLOCK_ROWS * ACT_GROUP / 8;
+        self.shift * bytes_per_bit..(self.shift + self.width) * bytes_per_bit
     }
 }
 
@@ -82,11 +314,20 @@ pub const fn padded_width(width: usize) -> usize {
     width.next_multiple_of(BLOCK_ROWS)
 }
 
+/// Groups of a row; 0 for float kinds.
+pub fn groups(kind: Kind, cols: usize, group: usize) -> usize {
+    if kind.is_quantized() { padded_cols(cols).div_ceil(group) } else { 0 }
+}
+
+/// Sub-scales of a row.
+pub fn sub_scales(kind: Kind, cols: usize) -> usize {
+    kind.format().map_or(0, |format| padded_cols(cols) / ACT_GROUP * format.subs())
+}
+
 /// Bytes of one block of 16 rows; `group` is ignored for float kinds.
 pub fn block_bytes(kind: Kind, cols: usize, group: usize) -> usize {
-    let cols = padded_cols(cols);
-    let groups = if kind.is_quantized() { cols.div_ceil(group) } else { 0 };
-    kind.data_bytes(cols) + groups * kind.group_header_bytes()
+    let steps = padded_cols(cols) / ACT_GROUP;
+    groups(kind, cols, group) * kind.group_header_bytes() + steps * kind.step_bytes()
 }
 
 /// Bytes of a whole packed matrix.

@@ -88,32 +88,44 @@ fn groups(kind: Kind, cols: usize) -> Vec<usize> {
     if kind.is_quantized() { vec![32, 64, 96, 128, padded_cols(cols)] } else { vec![0] }
 }
 
-fn against_scalar(name: &str, kinds: &[Kind], q8: bool) {
-    each_variant(name, |kernel| variant_against_scalar(kernel, kinds, q8));
+/// What the scalar reference gives for the most tokens, without and with extras.
+struct Expected {
+    case: Case,
+    bound: f32,
+    values: [Vec<f32>; 2],
+    what: String,
 }
 
-fn variant_against_scalar(kernel: &Chosen, kinds: &[Kind], q8: bool) {
-    let name = kernel.kernel;
-    for &kind in kinds {
+fn expected(name: &str, kinds: impl Iterator<Item = Kind>, q8: bool) -> Vec<Expected> {
+    let mut all = Vec::new();
+    for kind in kinds {
         // The largest |w| of noise.
-        let largest = match kind {
-            Kind::I8 => 127.0,
-            Kind::I4 => 8.0,
-            Kind::I4Min => 16.0,
-            _ => 1.0,
-        };
+        let largest = kind.format().map_or(1, |format| (0..=255).map(|q| format.value(q).abs()).max().unwrap_or(1));
         for shape in SHAPES {
             for group in groups(kind, shape.1) {
-                for n in TOKENS {
-                    let case = Case::new(kind, group, shape, n, q8);
-                    let what = format!("{name} {} {kind:?} g{group} {shape:?} n={n}", kernel.variant);
-                    let bound = 2e-6 * largest * shape.1 as f32 + 1e-6;
-                    for extras in [false, true] {
-                        let expected = case.run(&scalar(name), 0, n, extras);
-                        assert!(expected.iter().all(|v| v.is_finite()), "{what}: padding was used");
-                        assert_close(&case.run(kernel, 0, n, extras), &expected, bound, &what);
-                    }
-                }
+                let case = Case::new(kind, group, shape, TOKENS[TOKENS.len() - 1], q8);
+                let what = format!("{name} {kind:?} g{group} {shape:?}");
+                let bound = 2e-6 * largest as f32 * shape.1 as f32 + 1e-6;
+                let values = [false, true].map(|extras| case.run(&scalar(name), 0, case.n, extras));
+                assert!(values.iter().flatten().all(|v| v.is_finite()), "{what}: padding was used");
+                all.push(Expected { case, bound, values, what });
+            }
+        }
+    }
+    all
+}
+
+fn against_scalar(name: &str, q8: bool) {
+    let all = expected(name, Kind::ALL.into_iter().filter(|kind| !q8 || kind.is_quantized()), q8);
+    each_variant(name, |kernel| variant_against_scalar(kernel, &all));
+}
+
+fn variant_against_scalar(kernel: &Chosen, all: &[Expected]) {
+    for Expected { case, bound, values, what } in all {
+        for n in TOKENS {
+            for (extras, expected) in [false, true].into_iter().zip(values) {
+                let what = format!("{what} {} n={n}", kernel.variant);
+                assert_close(&case.run(kernel, 0, n, extras), &expected[..n * case.w.rows], *bound, &what);
             }
         }
     }
@@ -121,19 +133,20 @@ fn variant_against_scalar(kernel: &Chosen, kinds: &[Kind], q8: bool) {
 
 #[test]
 fn linear_against_scalar() {
-    against_scalar("linear", &Kind::ALL, false);
+    against_scalar("linear", false);
 }
 
 #[test]
 fn linear_q8_against_scalar() {
-    against_scalar("linear_q8", &[Kind::I8, Kind::I4, Kind::I4Min], true);
+    against_scalar("linear_q8", true);
 }
 
 /// What tiers compute whose instructions this machine may not have.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn the_mirror_against_scalar() {
-    variant_against_scalar(&LINEAR_Q8_MIRROR, &[Kind::I8, Kind::I4, Kind::I4Min], true);
+    let quantized = Kind::ALL.into_iter().filter(|kind| kind.is_quantized());
+    variant_against_scalar(&LINEAR_Q8_MIRROR, &expected("linear_q8", quantized, true));
 }
 
 /// Integer sums are exact and all tiers scale them alike.
@@ -141,7 +154,7 @@ fn the_mirror_against_scalar() {
 #[test]
 fn all_tiers_of_linear_q8_agree_to_the_bit() {
     each_variant("linear_q8", |kernel| {
-        for kind in [Kind::I8, Kind::I4, Kind::I4Min] {
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.is_quantized()) {
             for shape in SHAPES {
                 for group in groups(kind, shape.1) {
                     let case = Case::new(kind, group, shape, 13, true);
@@ -177,21 +190,27 @@ fn a_token_alone_equals_a_token_in_a_batch() {
 /// The largest integers that the layouts and Q8 rows can hold do not overflow any sum.
 #[test]
 fn extreme_values() {
-    use tc_kernels::layout::matrix_bytes;
+    use tc_kernels::layout::{matrix_bytes, sub_scales};
     use tc_kernels::pack::{QuantizedRow, pack_quantized_block};
     each_variant("linear_q8", |kernel| {
-        for (kind, q) in [(Kind::I8, 127i8), (Kind::I8, -127), (Kind::I8, -128), (Kind::I4, 15), (Kind::I4Min, 15)] {
+        let ends = |kind: Kind| {
+            let bits = kind.format()?.bits;
+            Some([(kind, ((1u32 << bits) - 1) as i8), (kind, 0), (kind, (1u32 << (bits - 1)) as i8)])
+        };
+        for (kind, q) in Kind::ALL.into_iter().filter_map(ends).flatten() {
             for x in [1.0f32, -1.0] {
                 let mut data = Aligned::new(matrix_bytes(kind, 16, 64, 64));
-                let mins: &[f32] = if kind == Kind::I4Min { &[0.0] } else { &[] };
-                let row = QuantizedRow { q: &[q; 64], scales: &[1.0], mins };
+                let subs = &[127; 4][..sub_scales(kind, 64)];
+                let (mins, sub_mins): (&[f32], &[i8]) = if kind.has_min() { (&[-1.0], subs) } else { (&[], &[]) };
+                let row = QuantizedRow { q: &[q; 64], scales: &[1.0], mins, sub_scales: subs, sub_mins };
                 let size = matrix_bytes(kind, 16, 64, 64);
                 pack_quantized_block(kind, 64, &[row; 16], &mut data.bytes_mut()[..size]);
                 let w = Packed { kind, group: 64, rows: 16, cols: 64, data };
                 let x = quantized(&Aligned::rows(&[vec![x; 64]], 64), 64, 64, 1);
                 let case = Case { w, x, x_stride: q8_row_bytes(64), bias: vec![], residual: Aligned::new(0), n: 1 };
                 let expected = case.run(&scalar("linear_q8"), 0, 1, false);
-                assert_close(&case.run(kernel, 0, 1, false), &expected, 1e-2, &format!("{kind:?} {q}"));
+                let bound = 1e-6 * expected[0].abs() + 1e-2;
+                assert_close(&case.run(kernel, 0, 1, false), &expected, bound, &format!("{kind:?} {q}"));
             }
         }
     });

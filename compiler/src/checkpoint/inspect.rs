@@ -43,10 +43,7 @@ pub fn summarize(checkpoint: &Checkpoint) -> Summary {
             shape: tensor.shape().to_vec(),
             encoding: tensor.encoding_name(),
             bytes: tensor.stored_bytes() as u64,
-            grid: tensor.grid().map(|grid| {
-                let min = if grid.has_min { " with minima" } else { "" };
-                format!("int{} g{}{min}", grid.bits, grid.group)
-            }),
+            grid: tensor.grid().map(|grid| format!("{} g{}", grid.kind.name(), grid.group)),
         })
         .collect();
     // Layer 2 comes before layer 10.

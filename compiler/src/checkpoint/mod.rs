@@ -10,6 +10,7 @@ mod encoding;
 mod error;
 mod file;
 mod gguf;
+mod grid;
 mod hf;
 mod inspect;
 mod llama2c;
@@ -30,8 +31,9 @@ use std::path::{Path, PathBuf};
 pub use assemble::expected as expected_tensors;
 pub use error::{CheckpointError, Result};
 pub use gguf::GgufVocab;
+pub use grid::{Grid, GridRow};
 pub use inspect::{Summary, TensorSummary, summarize};
-pub use tensor::{Grid, Tensor};
+pub use tensor::Tensor;
 #[cfg(test)]
 pub(crate) use {encoding::Encoding, tensor::Place};
 

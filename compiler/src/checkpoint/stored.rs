@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::encoding::Encoding;
 use super::file::SourceFile;
+use super::grid::{Grid, GridRow, Group};
 use super::quant;
-use super::tensor::Grid;
 
 /// A matrix in one file. Strides are in bytes; `col_stride` is used by floats only (it is the size of an element unless the
 /// matrix is stored transposed).
@@ -48,24 +48,17 @@ impl Stored {
     }
 
     pub fn grid(&self) -> Option<Grid> {
-        let (bits, has_min) = match self.encoding {
-            Encoding::Q4_0 => (4, false),
-            Encoding::Q4_1 | Encoding::Q4K => (4, true),
-            Encoding::Q8_0 | Encoding::Q5_0 | Encoding::Iq4Nl | Encoding::Iq4Xs => (8, false),
-            _ => return None,
-        };
-        Some(Grid { bits, group: 32, has_min })
+        Some(Grid { kind: quant::kind(self.encoding)?, group: self.encoding.block_len() })
     }
 
-    pub fn fill_row_grid(&self, row: usize, q: &mut [i8], scales: &mut [f32], mins: &mut [f32]) {
+    pub fn fill_row_grid(&self, row: usize, out: &mut GridRow) {
+        let Some(kind) = quant::kind(self.encoding) else { return };
         let len = self.encoding.block_len();
-        let groups = len / quant::group_len(self.encoding);
-        let blocks = self.row_bytes(row, q.len() / len).chunks_exact(self.encoding.block_bytes());
-        let rows = q.chunks_exact_mut(len).zip(scales.chunks_exact_mut(groups));
-        // Formats without minima are given none.
-        let mut mins = mins.chunks_exact_mut(groups);
-        for (block, (q, scales)) in blocks.zip(rows) {
-            quant::unpack(self.encoding, block, q, scales, mins.next().unwrap_or_default());
+        let blocks = self.row_bytes(row, out.q.len() / len).chunks_exact(self.encoding.block_bytes());
+        let mut group = Group::EMPTY;
+        for (g, block) in blocks.enumerate() {
+            quant::unpack(self.encoding, block, &mut group);
+            out.put(kind, g, len, &group);
         }
     }
 }
@@ -89,7 +82,8 @@ impl Int8Groups {
         }
     }
 
-    pub fn fill_row_grid(&self, row: usize, q: &mut [i8], scales: &mut [f32]) {
+    pub fn fill_row_grid(&self, row: usize, out: &mut GridRow) {
+        let GridRow { q, scales, .. } = out;
         let all = self.scales((row + 1) * scales.len());
         for (scale, bytes) in scales.iter_mut().zip(&all[row * (q.len() / self.group)..]) {
             *scale = f32::from_le_bytes(*bytes);

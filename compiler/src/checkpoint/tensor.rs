@@ -5,9 +5,12 @@
 
 use std::sync::Arc;
 
+use tc_kernels::layout::Kind;
+
 use super::encoding::Encoding;
 use super::error::{CheckpointError, Result, error};
 use super::file::SourceFile;
+use super::grid::{Grid, GridRow};
 use super::stored::{Int8Groups, Stored};
 
 #[derive(Clone, Debug)]
@@ -33,16 +36,6 @@ enum Node {
         source: Box<Tensor>,
         start: usize,
     },
-}
-
-/// Quantized numbers that a packed kind can hold as they are: `w = scale * q + min`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grid {
-    /// 8: q is an i8. 4: q is -8..8, or 0..16 with minima.
-    pub bits: u8,
-    /// Columns that share a scale, a multiple of 32; the last group of a row may be shorter.
-    pub group: usize,
-    pub has_min: bool,
 }
 
 /// A place for [`Tensor::stored`]: elements from `offset` on, in rows.
@@ -234,7 +227,7 @@ impl Tensor {
             Node::Stored(stored) => stored.grid(),
             Node::Int8Groups(Int8Groups { group, .. }) => {
                 let whole = group.is_multiple_of(32) && self.cols().is_multiple_of(*group);
-                whole.then_some(Grid { bits: 8, group: *group, has_min: false })
+                whole.then_some(Grid { kind: Kind::I8, group: *group })
             }
             Node::ConcatRows(parts) => {
                 let first = parts.first()?.grid()?;
@@ -245,20 +238,14 @@ impl Tensor {
         }
     }
 
-    /// A row of a tensor with a grid as it is stored: `cols` numbers, and a scale (and a minimum, where the grid has minima)
-    /// for each group. Scales that are not finite are an error. Scales and minima are as the checkpoint has them: f16, except
-    /// that those of K and IQ4_XS blocks are products of an f16 and a small integer, and those of llama2.c are f32; a packed
-    /// kind rounds them to f16.
-    pub fn read_row_grid(&self, row: usize, q: &mut [i8], scales: &mut [f32], mins: &mut [f32]) -> Result<()> {
+    /// A row of a tensor with a grid as it is stored. Scales that are not finite are an error. Scales and minima are as the
+    /// checkpoint has them: f16, but f32 in llama2.c's files; a packed kind rounds those to f16.
+    pub fn read_row_grid(&self, row: usize, out: &mut GridRow) -> Result<()> {
         let grid = self.grid().ok_or_else(|| error!("tensor {}: has no grid", self.name))?;
-        self.check_row(row, q.len())?;
-        let groups = self.cols().div_ceil(grid.group);
-        if scales.len() != groups || (grid.has_min && mins.len() != groups) {
-            return Err(error!("tensor {}: a row has {groups} groups, not {}", self.name, scales.len()));
-        }
-        self.fill_row_grid(row, q, scales, mins);
-        let mins = if grid.has_min { &*mins } else { &[] };
-        match scales.iter().chain(mins).find(|value| !value.is_finite()) {
+        self.check_row(row, self.cols())?;
+        out.resize(grid, self.cols());
+        self.fill_row_grid(row, out);
+        match out.scales.iter().chain(&out.mins).find(|value| !value.is_finite()) {
             None => Ok(()),
             Some(value) => Err(self.fault(row, 0, error!("row {row} has a scale of {value}"))),
         }
@@ -321,14 +308,14 @@ impl Tensor {
         }
     }
 
-    fn fill_row_grid(&self, row: usize, q: &mut [i8], scales: &mut [f32], mins: &mut [f32]) {
+    fn fill_row_grid(&self, row: usize, out: &mut GridRow) {
         match &self.node {
-            Node::Stored(stored) => stored.fill_row_grid(row, q, scales, mins),
-            Node::Int8Groups(groups) => groups.fill_row_grid(row, q, scales),
+            Node::Stored(stored) => stored.fill_row_grid(row, out),
+            Node::Int8Groups(groups) => groups.fill_row_grid(row, out),
             Node::ConcatCols(_) => {}
             Node::ConcatRows(_) | Node::HalfSplit { .. } | Node::Slice { .. } => {
                 if let Some((source, row)) = self.source_of(row) {
-                    source.fill_row_grid(row, q, scales, mins);
+                    source.fill_row_grid(row, out);
                 }
             }
         }

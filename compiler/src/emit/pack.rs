@@ -5,8 +5,8 @@ use tc_kernels::layout::{Kind, block_bytes};
 use tc_kernels::pack::{QuantizedRow, pack_float_block, pack_quantized_block};
 
 use super::EmitError;
-use crate::checkpoint::Tensor;
-use crate::quantize::{GridRow, RowQuantizer};
+use crate::checkpoint::{GridRow, Tensor};
+use crate::quantize::RowQuantizer;
 use crate::recipe::WeightType;
 
 /// Packs the blocks that begin at row `first`, as many as `out` has room for.

@@ -10,7 +10,7 @@ use crate::lower::{LowerError, ModelShape, lower};
 use crate::models;
 use crate::passes::{self, PassError};
 use crate::program::{CacheShape, Program};
-use crate::recipe::{Activations, Recipe, assign};
+use crate::recipe::{Activations, Recipe, RecipeError, assign};
 
 /// What the graph says of the largest call. Programs scale with what a session asks for.
 const BOUNDS: Bounds = Bounds { tokens: 512, rows: 512 };
@@ -32,6 +32,8 @@ pub enum CompileError {
     Pass(#[from] PassError),
     #[error("lowering: {0}")]
     Lower(#[from] LowerError),
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
 }
 
 pub fn compile(
@@ -40,7 +42,7 @@ pub fn compile(
     recipe: &Recipe,
     after_pass: &mut dyn FnMut(&str, &Graph),
 ) -> Result<Compiled, CompileError> {
-    let weights = assign(recipe, config, tensors);
+    let weights = assign(recipe, config, tensors)?;
     let graph = models::build(config, &weights, BOUNDS).map_err(CompileError::Build)?;
     after_pass(FRONTEND, &graph);
     let options = passes::Options { quantize_activations: recipe.activations == Activations::Int8 };

@@ -17,7 +17,7 @@ use crate::chat;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, OpenOptions};
 use crate::config::ModelConfig;
 use crate::emit::{Artifact, Constants, EmitError, Progress, Written, pte, so};
-use crate::recipe::Recipe;
+use crate::recipe::{Accelerator, Recipe};
 use crate::tokenizer::TokenizerError;
 
 pub struct ExportOptions<'a> {
@@ -57,6 +57,8 @@ pub enum Warning {
         tokenizer: usize,
         model: usize,
     },
+    /// The recipe's executor is not the CPU.
+    Executor(Accelerator),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -88,9 +90,11 @@ pub enum ExportError {
 pub fn export(model: &Path, output: &Path, options: ExportOptions) -> Result<Report, ExportError> {
     let native = native(output, &options)?;
     let checkpoint = open(model, &options)?;
+    let elsewhere = |device: &Accelerator| !matches!(device, Accelerator::Fast | Accelerator::Cpu);
     let compiled = compile(&checkpoint.config, &checkpoint.tensors, &options.recipe, options.after_pass)?;
-    let Text { tokenizer, chat, stop_tokens, warnings } =
+    let Text { tokenizer, chat, stop_tokens, mut warnings } =
         text::prepare(&checkpoint, options.tokenizer.as_deref(), options.chat_template.as_deref())?;
+    warnings.extend(options.recipe.executor.filter(elsewhere).map(Warning::Executor));
     let artifact = Artifact {
         program: &compiled.program,
         constants: &Constants::new(&checkpoint.config, &checkpoint.tensors),
@@ -145,6 +149,9 @@ impl fmt::Display for Warning {
                 write!(f, "no tokenizer in the artifact ({why}); give one with -z, here or when running")
             }
             Warning::NoChatFormat(why) => write!(f, "no chat format in the artifact: {why}"),
+            Warning::Executor(device) => {
+                write!(f, "the recipe's executor is {}, but libtcrt runs on the CPU only", device.name())
+            }
             Warning::LargeVocabulary { tokenizer, model } => {
                 write!(f, "the tokenizer has {tokenizer} tokens, but the model only {model}")
             }

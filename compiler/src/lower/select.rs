@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use tc_ir::{Dim, Dtype, Graph, Node, Op, Value, Weight as IrWeight};
-use tc_kernels::layout::Kind;
+use tc_ir::{Dim, Dtype, Graph, Node, Op, Scheme, Value, Weight as IrWeight};
+use tc_kernels::layout::{Format, Kind, Values};
 use tc_kernels::signature;
 
 use super::LowerError;
@@ -175,14 +175,22 @@ fn merged_name(parts: &[String]) -> String {
 
 /// The IR's dtype of a stored format.
 pub fn dtype(weight: WeightType) -> Dtype {
-    let int = |bits, min| Dtype::Int(tc_ir::Quant { bits, group: weight.group, min });
-    match weight.kind {
-        Kind::F32 => Dtype::F32,
-        Kind::F16 => Dtype::F16,
-        Kind::Bf16 => Dtype::Bf16,
-        Kind::I8 => int(8, false),
-        Kind::I4 => int(4, false),
-        Kind::I4Min => int(4, true),
+    match (weight.kind, weight.kind.format()) {
+        (_, Some(format)) => {
+            Dtype::Int(tc_ir::Quant { bits: format.bits as u8, group: weight.group, scheme: scheme(format) })
+        }
+        (Kind::F16, None) => Dtype::F16,
+        (Kind::Bf16, None) => Dtype::Bf16,
+        (_, None) => Dtype::F32,
+    }
+}
+
+fn scheme(format: Format) -> Scheme {
+    match format {
+        Format { values: Values::Table(_), .. } => Scheme::Table,
+        Format { sub: 0, min: false, .. } => Scheme::Scale,
+        Format { sub: 0, min: true, .. } => Scheme::Minimum,
+        _ => Scheme::SubScales,
     }
 }
 
@@ -192,13 +200,8 @@ fn weight_type(dtype: Dtype) -> Option<WeightType> {
         Dtype::F16 => (Kind::F16, 0),
         Dtype::Bf16 => (Kind::Bf16, 0),
         Dtype::Int(quant) => {
-            let kind = match (quant.bits, quant.min) {
-                (8, false) => Kind::I8,
-                (4, false) => Kind::I4,
-                (4, true) => Kind::I4Min,
-                _ => return None,
-            };
-            (kind, quant.group)
+            let is_it = |format: Format| (format.bits as u8, scheme(format)) == (quant.bits, quant.scheme);
+            (Kind::ALL.into_iter().find(|kind| kind.format().is_some_and(is_it))?, quant.group)
         }
         Dtype::Q8 => return None,
     };

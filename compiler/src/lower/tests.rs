@@ -14,7 +14,7 @@ const BOUNDS: Bounds = Bounds { tokens: 16, rows: 16 };
 
 fn program(config: &ModelConfig, recipe: &str) -> Program {
     let recipe = Recipe::from_json(recipe).unwrap();
-    let weights = assign(&recipe, config, &tiny_tensors(config));
+    let weights = assign(&recipe, config, &tiny_tensors(config)).unwrap();
     let graph = models::build(config, &weights, BOUNDS).unwrap();
     let options = passes::Options { quantize_activations: recipe.activations == Activations::Int8 };
     let graph = passes::run(graph, &options, &mut |_, _| {}).unwrap();
@@ -155,7 +155,7 @@ fn mixed_types_of_q_k_and_v_lower() {
 #[test]
 fn ops_without_a_kernel_are_named() {
     let config = tiny_config();
-    let weights = assign(&Recipe::default(), &config, &tiny_tensors(&config));
+    let weights = assign(&Recipe::default(), &config, &tiny_tensors(&config)).unwrap();
     let graph = models::build(&config, &weights, BOUNDS).unwrap();
     let message = lower(&graph, shape(&config)).unwrap_err().to_string();
     assert!(message.contains("rope"), "{message}");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tc_kernels::abi::ACT_GROUP;
 use tc_kernels::layout::{Kind, padded_cols};
 
-use super::{Group, Quantizer, Recipe};
+use super::{Group, Method, Override, Quantizer, Recipe, RecipeError, Rule};
 use crate::checkpoint::Tensor;
 use crate::config::ModelConfig;
 
@@ -16,31 +16,45 @@ pub struct WeightType {
     pub group: u32,
 }
 
-/// The format of every matrix, by canonical name.
+/// The format of every matrix, by canonical name, and the way to it.
 #[derive(Clone, Debug)]
 pub struct Assignment {
-    types: BTreeMap<String, WeightType>,
+    types: BTreeMap<String, (WeightType, Method)>,
     /// The embedding's matrix serves as the head too.
     pub shared_head: bool,
 }
 
 impl Assignment {
     pub fn get(&self, name: &str) -> Option<WeightType> {
-        self.types.get(name).copied()
+        self.types.get(name).map(|(weight, _)| *weight)
+    }
+
+    pub fn method(&self, name: &str) -> Option<Method> {
+        self.types.get(name).map(|(_, method)| *method)
     }
 }
 
 const LINEARS: [&str; 7] = ["q", "k", "v", "o", "gate", "up", "down"];
 
-pub fn assign(recipe: &Recipe, config: &ModelConfig, tensors: &BTreeMap<String, Tensor>) -> Assignment {
+/// An error where an override is for no matrix.
+pub fn assign(
+    recipe: &Recipe,
+    config: &ModelConfig,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<Assignment, RecipeError> {
     let mut types = BTreeMap::new();
     for name in (0..config.layers).flat_map(|layer| LINEARS.map(|linear| format!("layers.{layer}.{linear}"))) {
         if let Some(tensor) = tensors.get(&name) {
-            types.insert(name, choose(recipe.linear, recipe, tensor));
+            let chosen = choose(&name, recipe.linear, recipe, tensor);
+            types.insert(name, chosen);
         }
     }
     let shared_head = assign_ends(recipe, config, tensors, &mut types);
-    Assignment { types, shared_head }
+    let names = || types.keys();
+    match recipe.overrides.iter().find(|rule| !names().any(|name| matches(&rule.layers, name))) {
+        Some(Override { layers, .. }) => Err(RecipeError::NoSuchLayer(layers.clone())),
+        None => Ok(Assignment { types, shared_head }),
+    }
 }
 
 /// The embedding and the head; whether they are one.
@@ -48,30 +62,52 @@ fn assign_ends(
     recipe: &Recipe,
     config: &ModelConfig,
     tensors: &BTreeMap<String, Tensor>,
-    types: &mut BTreeMap<String, WeightType>,
+    types: &mut BTreeMap<String, (WeightType, Method)>,
 ) -> bool {
     let Some(embed) = tensors.get("embed") else {
         return false;
     };
     let head = if config.tied { Some(embed) } else { tensors.get("head") };
-    let head_type = head.map(|head| choose(recipe.linear, recipe, head));
-    let embed_type = match (config.tied, recipe.embedding, head_type) {
-        (true, None, Some(head_type)) => head_type,
-        _ => choose(recipe.embedding, recipe, embed),
+    let head_type = head.map(|head| choose("head", recipe.linear, recipe, head));
+    let own = recipe.embedding.is_some() || recipe.overrides.iter().any(|rule| matches(&rule.layers, "embed"));
+    let embed_type = match (config.tied && !own, head_type) {
+        (true, Some(head_type)) => head_type,
+        _ => choose("embed", recipe.embedding, recipe, embed),
     };
     types.insert("embed".to_string(), embed_type);
     types.extend(head_type.map(|head_type| ("head".to_string(), head_type)));
     config.tied && head_type == Some(embed_type)
 }
 
-fn choose(quantizer: Option<Quantizer>, recipe: &Recipe, tensor: &Tensor) -> WeightType {
-    match (quantizer, recipe.dtype) {
-        (Some(Quantizer { kind, group: Group::Of(group) }), _) => WeightType { kind, group },
-        (Some(Quantizer { kind, group: Group::Row }), _) => {
-            WeightType { kind, group: padded_cols(tensor.cols()) as u32 }
-        }
-        (None, Some(kind)) => WeightType { kind, group: 0 },
-        (None, None) => kept(tensor),
+fn choose(name: &str, quantizer: Option<Quantizer>, recipe: &Recipe, tensor: &Tensor) -> (WeightType, Method) {
+    let float = |kind| (WeightType { kind, group: 0 }, Method::Nearest);
+    let rule = recipe.overrides.iter().rev().find(|rule| matches(&rule.layers, name)).map(|rule| rule.rule);
+    match (rule.or(quantizer.map(Rule::Quantized)), recipe.dtype) {
+        (Some(Rule::Quantized(quantizer)), _) => (quantizer.weight_type(tensor.cols()), quantizer.method),
+        (Some(Rule::Float(kind)), _) | (None, Some(kind)) => float(kind),
+        (None, None) => (kept(tensor), Method::Nearest),
+    }
+}
+
+impl Quantizer {
+    /// The format of a matrix of so many columns.
+    pub fn weight_type(self, cols: usize) -> WeightType {
+        let group = match self.group {
+            Group::Of(group) => group,
+            Group::Row => padded_cols(cols) as u32,
+        };
+        WeightType { kind: self.kind, group }
+    }
+}
+
+/// Whether a name is what a pattern describes, in which `*` stands for any text.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, rest)) => name.strip_prefix(head).is_some_and(|name| {
+            let tails = name.char_indices().map(|(at, _)| &name[at..]).chain([""]);
+            tails.into_iter().any(|tail| matches(rest, tail))
+        }),
     }
 }
 
@@ -79,14 +115,7 @@ fn choose(quantizer: Option<Quantizer>, recipe: &Recipe, tensor: &Tensor) -> Wei
 fn kept(tensor: &Tensor) -> WeightType {
     let quantized = |kind, group| WeightType { kind, group };
     match (tensor.grid(), tensor.encoding_name()) {
-        (Some(grid), _) => {
-            let kind = match (grid.bits, grid.has_min) {
-                (4, false) => Kind::I4,
-                (4, true) => Kind::I4Min,
-                _ => Kind::I8,
-            };
-            quantized(kind, grid.group as u32)
-        }
+        (Some(grid), _) => quantized(grid.kind, grid.group as u32),
         (None, "f32" | "f64") => quantized(Kind::F32, 0),
         (None, "f16") => quantized(Kind::F16, 0),
         (None, "bf16") => quantized(Kind::Bf16, 0),

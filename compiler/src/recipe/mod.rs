@@ -3,18 +3,22 @@
 //! A recipe is torchchat's JSON ([`parse`]) plus `--dtype`. [`assign`] applies one to a checkpoint's tensors:
 //!
 //! - A matrix that the recipe says nothing about keeps what the checkpoint has: floats as they are, quantized numbers on
-//!   the grid they are on where a packed kind can hold it, else as int8 in groups of 32 (more bits than any such format has).
+//!   the grid they are on, else (where grids are joined side by side) as int8 in groups of 32.
 //! - `precision` or `--dtype` says the float format of every matrix that no quantizer is named for, dequantizing where needed.
+//! - Overrides say it for the matrices whose names they match; the last one that does counts.
 //! - Vectors (norms, biases) are always f32.
 //! - A head tied to the embedding is one matrix with it, unless the recipe names different formats for the two.
 
 mod assign;
+mod entry;
+mod error;
 mod parse;
+mod profiles;
 #[cfg(test)]
 mod tests;
 
 pub use assign::{Assignment, WeightType, assign};
-pub use parse::RecipeError;
+pub use error::RecipeError;
 
 pub use tc_kernels::layout::Kind;
 
@@ -26,11 +30,23 @@ pub enum Group {
     Of(u32),
 }
 
-/// A quantizer: a packed kind and its groups.
+/// How a matrix finds its numbers on a grid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Each to the nearest point.
+    #[default]
+    Nearest,
+    Hqq,
+    Awq,
+    Gptq,
+}
+
+/// A quantizer: a packed kind, its groups, and the way there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quantizer {
     pub kind: Kind,
     pub group: Group,
+    pub method: Method,
 }
 
 /// What the inputs of quantized matrices are when they meet them.
@@ -43,6 +59,31 @@ pub enum Activations {
     F32,
 }
 
+/// Where the recipe wants the artifact to run. One program serves all; this is a wish that whoever exports is told about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accelerator {
+    /// The best there is.
+    Fast,
+    Cpu,
+    Cuda,
+    Metal,
+    Vulkan,
+}
+
+/// What an override gives to its matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    Quantized(Quantizer),
+    Float(Kind),
+}
+
+/// A rule for the matrices whose canonical names (`layers.0.q`, `head`) match a pattern, in which `*` stands for any text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    pub layers: String,
+    pub rule: Rule,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recipe {
     pub linear: Option<Quantizer>,
@@ -50,13 +91,47 @@ pub struct Recipe {
     /// The float kind of what is not quantized.
     pub dtype: Option<Kind>,
     pub activations: Activations,
+    pub executor: Option<Accelerator>,
+    pub overrides: Vec<Override>,
+}
+
+impl Method {
+    pub const ALL: [Method; 4] = [Method::Nearest, Method::Hqq, Method::Awq, Method::Gptq];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Nearest => "nearest",
+            Method::Hqq => "hqq",
+            Method::Awq => "awq",
+            Method::Gptq => "gptq",
+        }
+    }
+}
+
+impl Accelerator {
+    pub const ALL: [Accelerator; 5] =
+        [Accelerator::Fast, Accelerator::Cpu, Accelerator::Cuda, Accelerator::Metal, Accelerator::Vulkan];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Accelerator::Fast => "fast",
+            Accelerator::Cpu => "cpu",
+            Accelerator::Cuda => "cuda",
+            Accelerator::Metal => "mps",
+            Accelerator::Vulkan => "vulkan",
+        }
+    }
 }
 
 impl std::fmt::Display for Quantizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.group {
-            Group::Row => write!(f, "{} per row", self.kind.name()),
-            Group::Of(group) => write!(f, "{} in groups of {group}", self.kind.name()),
+            Group::Row => write!(f, "{} per row", self.kind.name())?,
+            Group::Of(group) => write!(f, "{} in groups of {group}", self.kind.name())?,
+        }
+        match self.method {
+            Method::Nearest => Ok(()),
+            method => write!(f, " by {}", method.name()),
         }
     }
 }
@@ -74,6 +149,12 @@ impl std::fmt::Display for Recipe {
         }
         if self.linear.is_some() {
             write!(f, ", the rest {rest}")?;
+        }
+        for Override { layers, rule } in &self.overrides {
+            match rule {
+                Rule::Quantized(quantizer) => write!(f, ", {layers} {quantizer}")?,
+                Rule::Float(kind) => write!(f, ", {layers} {}", kind.name())?,
+            }
         }
         match self.activations {
             Activations::Int8 => Ok(()),

@@ -2,63 +2,56 @@
 //!
 //! ```json
 //! {"linear:int4": {"groupsize": 32}, "embedding": {"bitwidth": 8, "groupsize": 0},
-//!  "precision": {"dtype": "bf16"}, "executor": {"accelerator": "cpu"}}
+//!  "precision": {"dtype": "bf16"}, "executor": {"accelerator": "cpu"},
+//!  "overrides": [{"layers": "layers.0.*", "linear:int8": {}}, {"layers": "head", "precision": {"dtype": "f16"}}]}
 //! ```
 //!
-//! Beyond torchchat's: `linear:int4` takes `"symmetric": false` for groups with a minimum, and
-//! `"activations": {"dtype": "f32"}` keeps the inputs of quantized matrices exact.
+//! Beyond torchchat's: `linear:int4` takes `"symmetric": false` for groups with a minimum, `linear:awq`, `overrides`,
+//! `linear:kind` and `embedding:kind` for any packed kind by its name, and `"activations": {"dtype": "f32"}`, which keeps the inputs
+//! of quantized matrices exact.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
-use tc_kernels::abi::ACT_GROUP;
 use tc_kernels::layout::Kind;
 
-use super::{Activations, Group, Quantizer, Recipe};
-
-#[derive(Debug, thiserror::Error)]
-pub enum RecipeError {
-    #[error("recipe {path}: {source}")]
-    Unreadable { path: String, source: std::io::Error },
-    #[error("recipe: not JSON: {0}")]
-    NotJson(serde_json::Error),
-    #[error("recipe: {0} must be an object, as in {1}")]
-    NotAnObject(String, &'static str),
-    #[error("recipe: unknown key {key:?}{inside}; known are {known}")]
-    UnknownKey { key: String, inside: String, known: String },
-    #[error("recipe: {key} is {value}, but must be {expected}")]
-    BadValue { key: String, value: String, expected: String },
-    #[error("recipe: {0} and {1} contradict each other")]
-    Conflict(String, String),
-}
-
-type Result<T> = std::result::Result<T, RecipeError>;
+use super::entry::Entry;
+use super::error::{RecipeError, Result, unknown};
+use super::{Accelerator, Activations, Group, Method, Override, Quantizer, Recipe, Rule, profiles};
 
 const EXAMPLE: &str = r#"{"linear:int4": {"groupsize": 32}}"#;
-const KEYS: &[&str] = &[
+const LINEAR_KEYS: [&str; 10] = [
     "linear:int4",
     "linear:int8",
     "linear:a8w4dq",
     "linear:8da4w",
-    "embedding",
-    "precision",
-    "executor",
-    "activations",
+    "linear:a8wxdq",
+    "linear:afpwx",
+    "linear:gptq",
+    "linear:hqq",
+    "linear:awq",
+    "linear:kind",
 ];
-const GROUP_KEYS: [&str; 2] = ["groupsize", "group_size"];
-/// The group where a recipe names none for 4 bits.
-const DEFAULT_GROUP: u32 = ACT_GROUP as u32;
-/// Above this a group is wider than any row; it keeps arithmetic on groups small.
-const MAX_GROUP: u64 = 1 << 20;
+const EMBEDDING_KEYS: [&str; 3] = ["embedding", "embedding:wx", "embedding:kind"];
+const OTHER_KEYS: [&str; 4] = ["precision", "executor", "activations", "overrides"];
+
+/// An entry that asks for activations, by its key.
+type Demand = (String, Activations);
 
 impl Recipe {
-    /// `text` is JSON, or the path of a file that holds it.
+    /// `text` is JSON, the name of a built-in profile, or the path of a file that holds JSON.
     pub fn from_argument(text: &str) -> Result<Recipe> {
         if text.trim_start().starts_with('{') {
             return Recipe::from_json(text);
         }
-        let json = std::fs::read_to_string(Path::new(text))
-            .map_err(|source| RecipeError::Unreadable { path: text.to_string(), source })?;
+        if let Some(json) = profiles::find(text) {
+            return Recipe::from_json(json);
+        }
+        let json = std::fs::read_to_string(Path::new(text)).map_err(|source| RecipeError::Unreadable {
+            path: text.to_string(),
+            source,
+            profiles: profiles::names(),
+        })?;
         Recipe::from_json(&json)
     }
 
@@ -67,66 +60,42 @@ impl Recipe {
         let Value::Object(entries) = value else {
             return Err(RecipeError::NotAnObject("the recipe".to_string(), EXAMPLE));
         };
-        let mut recipe = Recipe::default();
-        let mut linear_key: Option<&str> = None;
-        for (key, value) in &entries {
-            let Value::Object(options) = value else {
-                return Err(match KEYS.contains(&key.as_str()) {
-                    true => RecipeError::NotAnObject(key.clone(), EXAMPLE),
-                    false => unknown(key, None, KEYS),
-                });
-            };
-            let other = if key.starts_with("linear:") { linear_key.replace(key) } else { None };
-            if let Some(other) = other {
-                return Err(RecipeError::Conflict(other.to_string(), key.clone()));
+        let (mut recipe, mut demands) = (Recipe::default(), Vec::new());
+        for keys in [&LINEAR_KEYS[..], &EMBEDDING_KEYS] {
+            let mut named = entries.keys().filter(|key| keys.contains(&key.as_str()));
+            if let (Some(one), Some(other)) = (named.next(), named.next()) {
+                return Err(RecipeError::Conflict(one.clone(), other.clone()));
             }
-            recipe.read_entry(key, options)?;
         }
-        // Weights of 4 bits that are named together with int8 activations need those.
-        if recipe.activations == Activations::F32 && matches!(linear_key, Some("linear:a8w4dq" | "linear:8da4w")) {
-            return Err(RecipeError::Conflict(linear_key.unwrap_or_default().to_string(), "activations".to_string()));
+        for (key, value) in &entries {
+            match key.as_str() {
+                "overrides" => recipe.overrides = overrides(value, &mut demands)?,
+                _ => recipe.read_entry(&entry(key, value)?, &mut demands)?,
+            }
         }
+        let asked = demands.first().cloned().unwrap_or_default();
+        if let Some((key, _)) = demands.iter().find(|(_, activations)| *activations != asked.1) {
+            return Err(RecipeError::Conflict(asked.0, key.clone()));
+        }
+        recipe.activations = asked.1;
         Ok(recipe)
     }
 
-    fn read_entry(&mut self, key: &str, options: &Map<String, Value>) -> Result<()> {
-        let entry = Entry { key, options };
-        match key {
-            "linear:int4" => {
-                entry.only(&["groupsize", "group_size", "symmetric"])?;
-                let kind = if entry.flag("symmetric", true)? { Kind::I4 } else { Kind::I4Min };
-                self.linear = Some(Quantizer { kind, group: entry.group(Group::Of(DEFAULT_GROUP))? });
-            }
-            "linear:a8w4dq" | "linear:8da4w" => {
-                entry.only(&GROUP_KEYS)?;
-                self.linear = Some(Quantizer { kind: Kind::I4, group: entry.group(Group::Of(DEFAULT_GROUP))? });
-            }
-            "linear:int8" => {
-                entry.only(&GROUP_KEYS)?;
-                self.linear = Some(Quantizer { kind: Kind::I8, group: entry.group(Group::Row)? });
-            }
-            "embedding" => {
-                entry.only(&["bitwidth", "groupsize", "group_size"])?;
-                let (kind, group) = match entry.options.get("bitwidth").map(Value::as_u64) {
-                    None | Some(Some(8)) => (Kind::I8, Group::Row),
-                    Some(Some(4)) => (Kind::I4, Group::Of(DEFAULT_GROUP)),
-                    Some(_) => return Err(entry.bad("bitwidth", "4 or 8")),
-                };
-                self.embedding = Some(Quantizer { kind, group: entry.group(group)? });
-            }
-            "precision" => {
-                entry.only(&["dtype"])?;
-                self.dtype = Some(entry.text("dtype", float_kind, "f32, f16 or bf16")?);
-            }
+    fn read_entry(&mut self, entry: &Entry, demands: &mut Vec<Demand>) -> Result<()> {
+        match entry.key {
+            "precision" => self.dtype = Some(precision(entry)?),
             "executor" => {
-                entry.only(&["accelerator"])?;
-                entry.text("accelerator", |name| (name == "cpu").then_some(()), "\"cpu\"")?;
+                entry.only(&["accelerator"], false)?;
+                let known = |name: &str| Accelerator::ALL.into_iter().find(|device| device.name() == name);
+                let expected = Accelerator::ALL.map(Accelerator::name).join(", ");
+                self.executor = Some(entry.text("accelerator", known, &expected)?);
             }
             "activations" => {
-                entry.only(&["dtype"])?;
-                self.activations = entry.text("dtype", activations, "int8 or f32")?;
+                entry.only(&["dtype"], false)?;
+                demands.push((entry.key.to_string(), entry.text("dtype", activations, "int8 or f32")?));
             }
-            _ => return Err(unknown(key, None, KEYS)),
+            key if key.starts_with("linear:") => self.linear = Some(linear(key, entry, demands)?),
+            _ => self.embedding = Some(embedding(entry)?),
         }
         Ok(())
     }
@@ -143,12 +112,151 @@ impl Recipe {
     }
 }
 
-/// The names that torch and people use.
+fn entry<'a>(key: &'a str, value: &'a Value) -> Result<Entry<'a>> {
+    let known = [&LINEAR_KEYS[..], &EMBEDDING_KEYS, &OTHER_KEYS].concat();
+    match value {
+        _ if !known.contains(&key) => Err(unknown(key, None, &known)),
+        Value::Object(options) => Ok(Entry { key, options }),
+        _ => Err(RecipeError::NotAnObject(key.to_string(), EXAMPLE)),
+    }
+}
+
+/// The quantizer of an entry `key` of linear matrices; `entry.key` says where it stands.
+fn linear(key: &str, entry: &Entry, demands: &mut Vec<Demand>) -> Result<Quantizer> {
+    let demand = match key {
+        "linear:a8w4dq" | "linear:8da4w" | "linear:a8wxdq" => Some(Activations::Int8),
+        "linear:afpwx" => Some(Activations::F32),
+        _ => None,
+    };
+    demands.extend(demand.map(|activations| (entry.key.to_string(), activations)));
+    let bits_and = |option: &str, default: bool| {
+        entry.only(&["bitwidth", option], true)?;
+        entry.plain_kind(4, entry.flag(option, default)?)
+    };
+    let (kind, group, method) = match key {
+        "linear:int4" => {
+            entry.only(&["symmetric"], true)?;
+            let kind = if entry.flag("symmetric", true)? { Kind::I4 } else { Kind::I4Min };
+            (kind, Group::Of(32), Method::Nearest)
+        }
+        "linear:int8" => {
+            entry.only(&["bitwidth"], true)?;
+            match entry.plain_kind(8, false)? {
+                Kind::I8 => (Kind::I8, Group::Row, Method::Nearest),
+                _ => return Err(entry.bad("bitwidth", "8")),
+            }
+        }
+        "linear:a8wxdq" => (bits_and("has_weight_zeros", false)?, Group::Of(128), Method::Nearest),
+        "linear:afpwx" => {
+            entry.only(&["bitwidth"], true)?;
+            (entry.plain_kind(4, true)?, Group::Of(128), Method::Nearest)
+        }
+        "linear:gptq" => (bits_and("has_weight_zeros", true)?, Group::Of(128), Method::Gptq),
+        "linear:awq" => (bits_and("has_weight_zeros", true)?, Group::Of(128), Method::Awq),
+        "linear:hqq" => (bits_and("has_weight_zeros", true)?, Group::Of(64), Method::Hqq),
+        "linear:kind" => {
+            entry.only(&["kind", "method"], true)?;
+            let kind = named_kind(entry)?;
+            (kind, default_group(kind), method(entry)?)
+        }
+        _ => {
+            entry.only(&[], true)?;
+            (Kind::I4, Group::Of(32), Method::Nearest)
+        }
+    };
+    match method {
+        Method::Nearest => Ok(Quantizer { kind, group: entry.group(group)?, method }),
+        _ => Err(RecipeError::NoMethod(entry.key.to_string(), method.name())),
+    }
+}
+
+fn embedding(entry: &Entry) -> Result<Quantizer> {
+    let (kind, group) = match entry.key {
+        "embedding:wx" => {
+            entry.only(&["bitwidth"], true)?;
+            (entry.plain_kind(4, true)?, Group::Of(128))
+        }
+        "embedding:kind" => {
+            entry.only(&["kind"], true)?;
+            let kind = named_kind(entry)?;
+            (kind, default_group(kind))
+        }
+        _ => {
+            entry.only(&["bitwidth"], true)?;
+            let kind = entry.plain_kind(8, false)?;
+            (kind, if kind == Kind::I8 { Group::Row } else { Group::Of(32) })
+        }
+    };
+    Ok(Quantizer { kind, group: entry.group(group)?, method: Method::Nearest })
+}
+
+/// `[{"layers": PATTERN, KEY: {…}}, …]` where KEY is one of the linear ones, or `precision`.
+fn overrides(value: &Value, demands: &mut Vec<Demand>) -> Result<Vec<Override>> {
+    const EXAMPLE: &str = r#"[{"layers": "layers.0.*", "linear:int8": {}}]"#;
+    let bad = |place: String, value: &Value, expected: &str| RecipeError::BadValue {
+        key: place,
+        value: value.to_string(),
+        expected: expected.to_string(),
+    };
+    let list =
+        value.as_array().ok_or_else(|| bad("overrides".to_string(), value, &format!("a list as in {EXAMPLE}")))?;
+    let read = |(i, value): (usize, &Value)| {
+        let place = format!("overrides[{i}]");
+        let shape =
+            || bad(place.clone(), value, "a pattern and one format, as in {\"layers\": \"head\", \"linear:int8\": {}}");
+        let object = value.as_object().filter(|object| object.len() == 2).ok_or_else(shape)?;
+        let layers = object.get("layers").and_then(Value::as_str).ok_or_else(shape)?;
+        let (key, options) = object.iter().find(|(key, _)| *key != "layers").ok_or_else(shape)?;
+        let rule = rule(key, &format!("{place}.{key}"), entry(key, options)?.options, demands)?;
+        Ok(Override { layers: layers.to_string(), rule })
+    };
+    list.iter().enumerate().map(read).collect()
+}
+
+fn rule(key: &str, place: &str, options: &Map<String, Value>, demands: &mut Vec<Demand>) -> Result<Rule> {
+    let entry = Entry { key: place, options };
+    match key {
+        "precision" => Ok(Rule::Float(precision(&entry)?)),
+        _ if LINEAR_KEYS.contains(&key) => Ok(Rule::Quantized(linear(key, &entry, demands)?)),
+        _ => Err(unknown(key, Some("overrides"), &[&LINEAR_KEYS[..], &["precision"]].concat())),
+    }
+}
+
+fn named_kind(entry: &Entry) -> Result<Kind> {
+    let quantized = |kind: &Kind| kind.is_quantized();
+    let names: Vec<&str> = Kind::ALL.into_iter().filter(quantized).map(Kind::name).collect();
+    entry.text("kind", |name| Kind::from_name(name).filter(quantized), &names.join(", "))
+}
+
+/// Kinds with sub-scales have little in their groups' heads.
+fn default_group(kind: Kind) -> Group {
+    match kind.format().map_or(0, |format| format.sub) {
+        0 => Group::Of(32),
+        _ => Group::Of(256),
+    }
+}
+
+fn method(entry: &Entry) -> Result<Method> {
+    match entry.options.get("method") {
+        None => Ok(Method::Nearest),
+        Some(_) => {
+            let known = |name: &str| Method::ALL.into_iter().find(|method| method.name() == name);
+            entry.text("method", known, &Method::ALL.map(Method::name).join(", "))
+        }
+    }
+}
+
+fn precision(entry: &Entry) -> Result<Kind> {
+    entry.only(&["dtype"], false)?;
+    entry.text("dtype", float_kind, "f32, f16, bf16, fast or fast16")
+}
+
+/// The names that torch and people use. What torchchat calls fast is what every CPU of ours has and no weight overflows.
 pub(super) fn float_kind(name: &str) -> Option<Kind> {
     match name {
         "f32" | "fp32" | "float32" | "float" => Some(Kind::F32),
         "f16" | "fp16" | "float16" | "half" => Some(Kind::F16),
-        "bf16" | "bfloat16" => Some(Kind::Bf16),
+        "bf16" | "bfloat16" | "fast" | "fast16" => Some(Kind::Bf16),
         _ => None,
     }
 }
@@ -157,57 +265,5 @@ fn activations(name: &str) -> Option<Activations> {
     match name {
         "int8" => Some(Activations::Int8),
         name => (float_kind(name) == Some(Kind::F32)).then_some(Activations::F32),
-    }
-}
-
-fn unknown(key: &str, inside: Option<&str>, known: &[&str]) -> RecipeError {
-    let inside = inside.map_or(String::new(), |outer| format!(" in {outer}"));
-    RecipeError::UnknownKey { key: key.to_string(), inside, known: known.join(", ") }
-}
-
-/// One entry of a recipe: its key and the options in it.
-struct Entry<'a> {
-    key: &'a str,
-    options: &'a Map<String, Value>,
-}
-
-impl Entry<'_> {
-    fn only(&self, known: &[&str]) -> Result<()> {
-        match self.options.keys().find(|key| !known.contains(&key.as_str())) {
-            Some(key) => Err(unknown(key, Some(self.key), known)),
-            None => Ok(()),
-        }
-    }
-
-    fn bad(&self, option: &str, expected: &str) -> RecipeError {
-        let value = self.options.get(option).map_or("missing".to_string(), Value::to_string);
-        RecipeError::BadValue { key: format!("{}.{option}", self.key), value, expected: expected.to_string() }
-    }
-
-    fn flag(&self, option: &str, default: bool) -> Result<bool> {
-        match self.options.get(option) {
-            None => Ok(default),
-            Some(value) => value.as_bool().ok_or_else(|| self.bad(option, "true or false")),
-        }
-    }
-
-    fn text<T>(&self, option: &str, known: impl Fn(&str) -> Option<T>, expected: &str) -> Result<T> {
-        let value = self.options.get(option).and_then(Value::as_str);
-        value.and_then(known).ok_or_else(|| self.bad(option, expected))
-    }
-
-    fn group(&self, default: Group) -> Result<Group> {
-        let mut given = GROUP_KEYS.iter().filter_map(|key| Some((*key, self.options.get(*key)?)));
-        let Some((key, value)) = given.next() else {
-            return Ok(default);
-        };
-        if given.any(|(_, other)| other != value) {
-            return Err(RecipeError::Conflict(format!("{}.groupsize", self.key), format!("{}.group_size", self.key)));
-        }
-        match value.as_u64() {
-            Some(0) => Ok(Group::Row),
-            Some(group) if group <= MAX_GROUP && group.is_multiple_of(ACT_GROUP as u64) => Ok(Group::Of(group as u32)),
-            _ => Err(self.bad(key, "0 (a whole row) or a multiple of 32")),
-        }
     }
 }

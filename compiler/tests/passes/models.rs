@@ -1,6 +1,6 @@
 //! Small models as a frontend builds them, with every feature that passes must respect.
 
-use tc_ir::{AttentionSpec, Bounds, Builder, Dtype, Graph, Quant, Value, Weight};
+use tc_ir::{AttentionSpec, Bounds, Builder, Dtype, Graph, Quant, Scheme, Value, Weight};
 
 pub const VOCAB: u32 = 40;
 const DIM: u32 = 48;
@@ -23,7 +23,7 @@ pub struct Model {
 }
 
 pub fn int(bits: u8, group: u32) -> Dtype {
-    Dtype::Int(Quant { bits, group, min: false })
+    Dtype::Int(Quant { bits, group, scheme: Scheme::Scale })
 }
 
 pub fn all() -> Vec<Model> {

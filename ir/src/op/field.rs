@@ -173,7 +173,7 @@ pub(crate) use random::Random;
 mod random {
     use super::{Value, Weight};
     use crate::print::tests::Rng;
-    use crate::types::{Dtype, Quant, Type};
+    use crate::types::{Dtype, Quant, Scheme, Type};
 
     pub(crate) trait Random {
         fn random(rng: &mut Rng) -> Self;
@@ -200,7 +200,8 @@ mod random {
 
     impl Random for Weight {
         fn random(rng: &mut Rng) -> Weight {
-            let quant = Quant { bits: rng.below(9) as u8, group: Random::random(rng), min: rng.below(2) == 0 };
+            let scheme = Scheme::ALL[rng.below(4) as usize];
+            let quant = Quant { bits: rng.below(9) as u8, group: Random::random(rng), scheme };
             let dtypes = [Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::Int(quant)];
             let part = |rng: &mut Rng| {
                 let dtype = dtypes[rng.below(4) as usize];

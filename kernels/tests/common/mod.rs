@@ -6,7 +6,7 @@
 use core::ffi::c_void;
 
 use tc_kernels::abi::{Call, Matrix};
-use tc_kernels::layout::{Kind, block_bytes, matrix_bytes, padded_cols};
+use tc_kernels::layout::{Kind, block_bytes, groups, matrix_bytes, sub_scales};
 use tc_kernels::pack::{QuantizedRow, pack_float_block, pack_quantized_block};
 use tc_kernels::table::{Chosen, Features, Tier, select};
 
@@ -94,16 +94,11 @@ impl Packed {
     pub fn noise(kind: Kind, group: usize, rows: usize, cols: usize, noise: &mut Noise) -> Packed {
         let mut data = Aligned::new(matrix_bytes(kind, rows, cols, group));
         let size = block_bytes(kind, cols, group);
-        let groups = if kind.is_quantized() { padded_cols(cols).div_ceil(group) } else { 0 };
         for (b, out) in data.bytes_mut()[..rows.div_ceil(16) * size].chunks_mut(size).enumerate() {
             let here = 16.min(rows - b * 16);
             if kind.is_quantized() {
-                let q: Vec<Vec<i8>> = (0..here).map(|_| quantized_noise(kind, cols, noise)).collect();
-                let scales: Vec<Vec<f32>> = (0..here).map(|_| noise.values(groups)).collect();
-                let mins: Vec<Vec<f32>> =
-                    (0..here).map(|_| noise.values(if kind == Kind::I4Min { groups } else { 0 })).collect();
-                let rows: Vec<QuantizedRow> =
-                    (0..here).map(|r| QuantizedRow { q: &q[r], scales: &scales[r], mins: &mins[r] }).collect();
+                let rows: Vec<Quantized> = (0..here).map(|_| Quantized::noise(kind, group, cols, noise)).collect();
+                let rows: Vec<QuantizedRow> = rows.iter().map(Quantized::view).collect();
                 pack_quantized_block(kind, group, &rows, out);
             } else {
                 let values: Vec<Vec<f32>> = (0..here).map(|_| noise.values(cols)).collect();
@@ -135,9 +130,36 @@ impl Packed {
     }
 }
 
-fn quantized_noise(kind: Kind, cols: usize, noise: &mut Noise) -> Vec<i8> {
-    let (least, count) = if kind == Kind::I8 { (-127, 255) } else { (0, 16) };
-    (0..cols).map(|_| (least + (noise.bits() >> 8) as i32 % count) as i8).collect()
+/// A row of a quantized kind. Scales are up to 1 and sub-scales up to 127, 1/127 of a kind without them.
+struct Quantized {
+    q: Vec<i8>,
+    scales: Vec<f32>,
+    mins: Vec<f32>,
+    sub_scales: Vec<i8>,
+    sub_mins: Vec<i8>,
+}
+
+impl Quantized {
+    fn noise(kind: Kind, group: usize, cols: usize, noise: &mut Noise) -> Quantized {
+        let bits = kind.format().map_or(8, |format| format.bits);
+        let (groups, subs) = (groups(kind, cols, group), sub_scales(kind, cols));
+        let minima = if kind.has_min() { (groups, subs) } else { (0, 0) };
+        let number = |noise: &mut Noise| ((noise.bits() >> 8) & ((1 << bits) - 1)) as u8 as i8;
+        let sub = |noise: &mut Noise| (noise.bits() >> 8) as i8;
+        let scale = |noise: &mut Noise| noise.value() * if subs > 0 { 1.0 / 127.0 } else { 1.0 };
+        Quantized {
+            q: (0..cols).map(|_| number(noise)).collect(),
+            scales: (0..groups).map(|_| scale(noise)).collect(),
+            mins: (0..minima.0).map(|_| scale(noise)).collect(),
+            sub_scales: (0..subs).map(|_| sub(noise)).collect(),
+            sub_mins: (0..minima.1).map(|_| sub(noise)).collect(),
+        }
+    }
+
+    fn view(&self) -> QuantizedRow<'_> {
+        let Quantized { q, scales, mins, sub_scales, sub_mins } = self;
+        QuantizedRow { q, scales, mins, sub_scales, sub_mins }
+    }
 }
 
 /// A call of `n` tokens, all rows asked for, without a cache.

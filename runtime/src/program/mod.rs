@@ -100,7 +100,7 @@ impl WeightKind {
     pub fn from_name(name: &str) -> Option<WeightKind> {
         match name {
             "vector" => Some(WeightKind::Vector),
-            _ => Kind::ALL.into_iter().find(|kind| kind.name() == name).map(WeightKind::Matrix),
+            _ => Kind::from_name(name).map(WeightKind::Matrix),
         }
     }
 

@@ -141,6 +141,7 @@ fn pack_i8(group: usize, cols: usize, rows: &mut [f32], block: &mut [u8]) {
         }
         packed.push((q, scales));
     }
-    let rows: Vec<QuantizedRow> = packed.iter().map(|(q, scales)| QuantizedRow { q, scales, mins: &[] }).collect();
+    let rows: Vec<QuantizedRow> =
+        packed.iter().map(|(q, scales)| QuantizedRow { q, scales, ..QuantizedRow::default() }).collect();
     pack_quantized_block(Kind::I8, group, &rows, block);
 }

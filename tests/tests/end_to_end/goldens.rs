@@ -38,7 +38,7 @@ fn the_interpreter_gives_the_logits_of_transformers() {
         let dir = tempfile::tempdir()?;
         golden.checkpoint.write_hugging_face(dir.path(), 3)?;
         let checkpoint = checkpoint::open(dir.path(), &OpenOptions::default())?;
-        let weights = assign(&Recipe::default(), &checkpoint.config, &checkpoint.tensors);
+        let weights = assign(&Recipe::default(), &checkpoint.config, &checkpoint.tensors).unwrap();
         let graph = models::build(&checkpoint.config, &weights, Bounds { tokens: 512, rows: 512 })?;
         let constants = Constants::new(&checkpoint.config, &checkpoint.tensors);
         let values = |name: &str| match constants.get(name)? {

@@ -19,7 +19,7 @@ use crate::testing::{tensor, tiny_config, tiny_tensors};
 fn tiny(recipe: &str) -> (Program, Constants) {
     let config = tiny_config();
     let tensors = tiny_tensors(&config);
-    let weights = assign(&Recipe::from_json(recipe).unwrap(), &config, &tensors);
+    let weights = assign(&Recipe::from_json(recipe).unwrap(), &config, &tensors).unwrap();
     let graph = models::build(&config, &weights, Bounds { tokens: 16, rows: 16 }).unwrap();
     let graph = passes::run(graph, &passes::Options { quantize_activations: true }, &mut |_, _| {}).unwrap();
     let cache = CacheShape { layers: 2, kv_heads: 2, head_dim: 10 };

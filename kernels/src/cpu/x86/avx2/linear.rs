@@ -6,6 +6,7 @@
 use core::arch::x86_64::*;
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
+use crate::cpu::scalar;
 use crate::cpu::views::{Epilogue, Rows};
 use crate::layout::Kind;
 use crate::pack::Block;
@@ -28,6 +29,7 @@ pub fn linear(w: Block, x: Rows, y: Epilogue) {
         Kind::F16 => all_tokens::<F16>(&w, x, &y),
         Kind::Bf16 => all_tokens::<BF16>(&w, x, &y),
         Kind::I8 | Kind::I4 | Kind::I4Min => linear_quantized::linear(w, x, y),
+        _ => scalar::linear::linear(w, x, y),
     }
 }
 

@@ -24,7 +24,7 @@ pub fn linear_q8(w: Block, x: Q8Rows, y: Epilogue) {
         Kind::I8 => all_tokens::<I8>(&w, x, &y),
         Kind::I4 => all_tokens::<I4>(&w, x, &y),
         Kind::I4Min => all_tokens::<I4MIN>(&w, x, &y),
-        Kind::F32 | Kind::F16 | Kind::Bf16 => scalar::linear::linear_q8(w, x, y),
+        _ => scalar::linear::linear_q8(w, x, y),
     }
 }
 

@@ -31,7 +31,7 @@ pub fn linear_q8<V: Rows16>(v: V, w: Block, x: Q8Rows, y: Epilogue) {
         Kind::I8 => all_tokens::<V, I8>(v, &w, x, &y),
         Kind::I4 => all_tokens::<V, I4>(v, &w, x, &y),
         Kind::I4Min => all_tokens::<V, I4MIN>(v, &w, x, &y),
-        Kind::F32 | Kind::F16 | Kind::Bf16 => scalar::linear::linear_q8(w, x, y),
+        _ => scalar::linear::linear_q8(w, x, y),
     }
 }
 

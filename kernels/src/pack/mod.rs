@@ -1,0 +1,208 @@
+//! Packing weights into blocks of 16 rows, and reading them back: the layout of `layout.rs` as executable truth.
+
+use crate::abi::{ACT_GROUP, BLOCK_ROWS};
+use crate::half::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+use crate::layout::{Format, Kind, Plane, block_bytes, groups, sub_scales};
+
+/// Bytes of a vector: four inputs of 16 rows.
+const VECTOR: usize = 4 * BLOCK_ROWS;
+
+/// One row's numbers as the layout stores them (those of 8 bits as two's complement). Scales and minima are kept as f16, so
+/// quantize with the f16 value; what the kind does not have is empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QuantizedRow<'a> {
+    pub q: &'a [i8],
+    /// One for each group.
+    pub scales: &'a [f32],
+    /// One for each group.
+    pub mins: &'a [f32],
+    /// One for each `Format::sub` inputs, to the end of the last step.
+    pub sub_scales: &'a [i8],
+    pub sub_mins: &'a [i8],
+}
+
+/// Packs 1 to 16 rows of a float kind into one block; missing rows become zero.
+///
+/// # Panics
+/// Where `kind` is not a float kind, `rows` are of unequal length or more than 16, or `out` is not one block.
+pub fn pack_float_block(kind: Kind, rows: &[&[f32]], out: &mut [u8]) {
+    let cols = rows.first().map_or(0, |row| row.len());
+    assert!(!kind.is_quantized() && rows.len() <= BLOCK_ROWS && rows.iter().all(|row| row.len() == cols));
+    assert_eq!(out.len(), block_bytes(kind, cols, 0));
+    out.fill(0);
+    let size = if kind == Kind::F32 { 4 } else { 2 };
+    for (r, row) in rows.iter().enumerate() {
+        for (&value, column) in row.iter().zip(out.chunks_exact_mut(BLOCK_ROWS * size)) {
+            let cell = &mut column[r * size..][..size];
+            match kind {
+                Kind::F16 => cell.copy_from_slice(&f32_to_f16(value).to_le_bytes()),
+                Kind::Bf16 => cell.copy_from_slice(&f32_to_bf16(value).to_le_bytes()),
+                _ => cell.copy_from_slice(&value.to_le_bytes()),
+            }
+        }
+    }
+}
+
+/// Packs 1 to 16 quantized rows into one block; missing rows and inputs become padding.
+///
+/// # Panics
+/// Where `kind` is a float kind, `group` is not a multiple of 32, rows are of unequal length or more than 16, scales, minima,
+/// sub-scales or sub-minima are not as many as the layout has, or `out` is not one block.
+pub fn pack_quantized_block(kind: Kind, group: usize, rows: &[QuantizedRow], out: &mut [u8]) {
+    let cols = rows.first().map_or(0, |row| row.q.len());
+    let Some(format) = kind.format() else { panic!("{} is no quantized kind", kind.name()) };
+    assert!(group > 0 && group.is_multiple_of(ACT_GROUP));
+    assert!(rows.len() <= BLOCK_ROWS && rows.iter().all(|row| row.q.len() == cols));
+    assert_eq!(out.len(), block_bytes(kind, cols, group));
+    let (groups, subs) = (groups(kind, cols, group), sub_scales(kind, cols));
+    for row in rows {
+        let minima = if format.min { (groups, subs) } else { (0, 0) };
+        assert_eq!((row.scales.len(), row.sub_scales.len()), (groups, subs));
+        assert_eq!((row.mins.len(), row.sub_mins.len()), minima);
+    }
+    for (g, out) in out.chunks_mut(block_bytes(kind, group, group)).enumerate() {
+        let (header, steps) = out.split_at_mut(format.header_bytes());
+        header.fill(0);
+        for (r, row) in rows.iter().enumerate() {
+            put_f16(&mut header[2 * r..], row.scales[g]);
+            if format.min {
+                put_f16(&mut header[2 * (BLOCK_ROWS + r)..], row.mins[g]);
+            }
+        }
+        for (s, step) in steps.chunks_exact_mut(kind.step_bytes()).enumerate() {
+            pack_step(format, rows, g * group / ACT_GROUP + s, step);
+        }
+    }
+}
+
+/// Packs inputs `32 s..32 s + 32`.
+fn pack_step(format: Format, rows: &[QuantizedRow], s: usize, out: &mut [u8]) {
+    let (subs, numbers) = out.split_at_mut(format.sub_bytes());
+    subs.fill(0);
+    for r in 0..BLOCK_ROWS {
+        let mut q = [format.zero(); ACT_GROUP];
+        if let Some(row) = rows.get(r) {
+            let stored = row.q.iter().skip(s * ACT_GROUP);
+            q.iter_mut().zip(stored).for_each(|(q, stored)| *q = *stored as u8);
+            let count = format.subs();
+            let here = s * count..(s + 1) * count;
+            let minima = if format.min { &row.sub_mins[here.clone()] } else { &[] };
+            for (i, sub) in row.sub_scales[here].iter().chain(minima).enumerate() {
+                subs[i * BLOCK_ROWS + r] = *sub as u8;
+            }
+        }
+        debug_assert!(q.iter().all(|q| u32::from(*q) < 1 << format.bits));
+        for plane in format.planes() {
+            put_plane(plane, r, &q, &mut numbers[plane.bytes()]);
+        }
+    }
+}
+
+/// Row `r`'s part of a plane.
+fn put_plane(plane: Plane, r: usize, q: &[u8; ACT_GROUP], out: &mut [u8]) {
+    let mask = 255 >> (8 - plane.width);
+    for (q, vector) in q.chunks_exact(ACT_GROUP / plane.width).zip(out.as_chunks_mut::<VECTOR>().0) {
+        let mut bytes = [0u8; 4];
+        for (k, four) in q.as_chunks::<4>().0.iter().enumerate() {
+            for (byte, q) in bytes.iter_mut().zip(four) {
+                *byte |= (q >> plane.shift & mask) << (plane.width * k);
+            }
+        }
+        vector[4 * r..4 * r + 4].copy_from_slice(&bytes);
+    }
+}
+
+fn put_f16(out: &mut [u8], value: f32) {
+    out[..2].copy_from_slice(&f32_to_f16(value).to_le_bytes());
+}
+
+/// One packed block.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    pub kind: Kind,
+    pub group: usize,
+    pub cols: usize,
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Block<'a> {
+    /// Block number `index` of a packed matrix.
+    pub fn of(kind: Kind, group: usize, cols: usize, data: &'a [u8], index: usize) -> Block<'a> {
+        let size = block_bytes(kind, cols, group);
+        Block { kind, group, cols, bytes: &data[index * size..][..size] }
+    }
+
+    /// The values of row `r` for inputs `32 s..32 s + 32`.
+    pub fn decode(&self, r: usize, s: usize, out: &mut [f32; ACT_GROUP]) {
+        match self.kind {
+            Kind::F32 => fill(out, |i| {
+                let at = (s * ACT_GROUP + i) * 64 + 4 * r;
+                f32::from_le_bytes(self.bytes[at..at + 4].try_into().unwrap_or_default())
+            }),
+            Kind::F16 => fill(out, |i| f16_to_f32(self.u16_at((s * ACT_GROUP + i) * 32 + 2 * r))),
+            Kind::Bf16 => fill(out, |i| bf16_to_f32(self.u16_at((s * ACT_GROUP + i) * 32 + 2 * r))),
+            kind => {
+                if let Some(format) = kind.format() {
+                    self.decode_quantized(format, r, s, out);
+                }
+            }
+        }
+    }
+
+    fn decode_quantized(&self, format: Format, r: usize, s: usize, out: &mut [f32; ACT_GROUP]) {
+        let (g, step) = (s * ACT_GROUP / self.group, s * ACT_GROUP % self.group / ACT_GROUP);
+        let start = g * block_bytes(self.kind, self.group, self.group);
+        let scale = f16_to_f32(self.u16_at(start + 2 * r));
+        let min = if format.min { f16_to_f32(self.u16_at(start + 2 * (BLOCK_ROWS + r))) } else { 0.0 };
+        let step =
+            &self.bytes[start + format.header_bytes() + step * self.kind.step_bytes()..][..self.kind.step_bytes()];
+        let (subs, numbers) = step.split_at(format.sub_bytes());
+        let mut q = [0; ACT_GROUP];
+        format.planes().for_each(|plane| take_plane(plane, r, &numbers[plane.bytes()], &mut q));
+        if format.sub == 0 {
+            return fill(out, |i| scale * format.value(q[i]) as f32 + min);
+        }
+        let sub = |i: usize| f32::from(subs[i * BLOCK_ROWS + r] as i8);
+        fill(out, |i| {
+            let at = i / format.sub;
+            let min = if format.min { min * sub(format.subs() + at) } else { 0.0 };
+            scale * sub(at) * format.value(q[i]) as f32 + min
+        });
+    }
+
+    fn u16_at(&self, at: usize) -> u16 {
+        u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]])
+    }
+}
+
+fn fill(out: &mut [f32; ACT_GROUP], value: impl Fn(usize) -> f32) {
+    for (i, cell) in out.iter_mut().enumerate() {
+        *cell = value(i);
+    }
+}
+
+/// Writes the values of one row of a packed matrix to `out[..cols]`; `group` is ignored for float kinds.
+///
+/// # Panics
+/// Where `data` does not hold the row or `out` is shorter than `cols`.
+pub fn unpack_row(kind: Kind, group: usize, cols: usize, data: &[u8], row: usize, out: &mut [f32]) {
+    let block = Block::of(kind, group, cols, data, row / BLOCK_ROWS);
+    let mut values = [0.0; ACT_GROUP];
+    for (s, chunk) in out[..cols].chunks_mut(ACT_GROUP).enumerate() {
+        block.decode(row % BLOCK_ROWS, s, &mut values);
+        chunk.copy_from_slice(&values[..chunk.len()]);
+    }
+}
+
+/// Adds a plane's bits to row `r`'s numbers.
+fn take_plane(plane: Plane, r: usize, bytes: &[u8], q: &mut [u8; ACT_GROUP]) {
+    let per_vector = ACT_GROUP / plane.width;
+    for (i, q) in q.iter_mut().enumerate() {
+        let (v, k, j) = (i / per_vector, i % per_vector / 4, i % 4);
+        let bits = bytes[v * VECTOR + 4 * r + j] >> (plane.width * k) & (255 >> (8 - plane.width));
+        *q |= bits << plane.shift;
+    }
+}
+
+#[cfg(test)]
+mod tests;
