@@ -3,6 +3,8 @@
 use core::fmt;
 
 use crate::abi::{Run, Tasks};
+#[cfg(target_arch = "aarch64")]
+use crate::cpu::arm::neon::Neon;
 use crate::cpu::drive::{self, tasks};
 use crate::cpu::scalar::Scalar;
 use crate::cpu::scalar::elementwise as ops;
@@ -19,10 +21,18 @@ pub enum Tier {
     AvxVnni,
     /// And AVX-512 (F, BW, VL) with VNNI.
     Avx512,
+    /// aarch64's vectors.
+    Neon,
 }
 
 impl Tier {
-    pub const ALL: [Tier; 4] = [Tier::Scalar, Tier::Avx2, Tier::AvxVnni, Tier::Avx512];
+    /// Those of this architecture.
+    #[cfg(target_arch = "x86_64")]
+    pub const ALL: &[Tier] = &[Tier::Scalar, Tier::Avx2, Tier::AvxVnni, Tier::Avx512];
+    #[cfg(target_arch = "aarch64")]
+    pub const ALL: &[Tier] = &[Tier::Scalar, Tier::Neon];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    pub const ALL: &[Tier] = &[Tier::Scalar];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -30,11 +40,12 @@ impl Tier {
             Tier::Avx2 => "avx2",
             Tier::AvxVnni => "avxvnni",
             Tier::Avx512 => "avx512",
+            Tier::Neon => "neon",
         }
     }
 
     pub fn from_name(name: &str) -> Option<Tier> {
-        Tier::ALL.into_iter().find(|tier| tier.name() == name)
+        Tier::ALL.iter().copied().find(|tier| tier.name() == name)
     }
 
     pub fn needs(self) -> Features {
@@ -48,6 +59,7 @@ impl Tier {
                 .with(Features::AVX512BW)
                 .with(Features::AVX512VL)
                 .with(Features::AVX512VNNI),
+            Tier::Neon => Features::NEON,
         }
     }
 }
@@ -66,8 +78,9 @@ impl Features {
     pub const AVX512VL: Features = Features(1 << 5);
     pub const AVX512VNNI: Features = Features(1 << 6);
     pub const AVXVNNI: Features = Features(1 << 7);
+    pub const NEON: Features = Features(1 << 8);
 
-    const NAMES: [(Features, &'static str); 8] = [
+    const NAMES: [(Features, &'static str); 9] = [
         (Features::AVX2, "avx2"),
         (Features::FMA, "fma"),
         (Features::F16C, "f16c"),
@@ -76,28 +89,38 @@ impl Features {
         (Features::AVX512VL, "avx512vl"),
         (Features::AVX512VNNI, "avx512vnni"),
         (Features::AVXVNNI, "avxvnni"),
+        (Features::NEON, "neon"),
     ];
 
     /// What the CPU that we run on has.
     #[cfg(target_arch = "x86_64")]
     pub fn detect() -> Features {
-        let found = [
-            is_x86_feature_detected!("avx2"),
-            is_x86_feature_detected!("fma"),
-            is_x86_feature_detected!("f16c"),
-            is_x86_feature_detected!("avx512f"),
-            is_x86_feature_detected!("avx512bw"),
-            is_x86_feature_detected!("avx512vl"),
-            is_x86_feature_detected!("avx512vnni"),
-            is_x86_feature_detected!("avxvnni"),
-        ];
-        let names = Features::NAMES.into_iter().zip(found).filter(|(_, found)| *found);
-        names.fold(Features::NONE, |all, ((feature, _), _)| all.with(feature))
+        Features::found([
+            (Features::AVX2, is_x86_feature_detected!("avx2")),
+            (Features::FMA, is_x86_feature_detected!("fma")),
+            (Features::F16C, is_x86_feature_detected!("f16c")),
+            (Features::AVX512F, is_x86_feature_detected!("avx512f")),
+            (Features::AVX512BW, is_x86_feature_detected!("avx512bw")),
+            (Features::AVX512VL, is_x86_feature_detected!("avx512vl")),
+            (Features::AVX512VNNI, is_x86_feature_detected!("avx512vnni")),
+            (Features::AVXVNNI, is_x86_feature_detected!("avxvnni")),
+        ])
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    pub fn detect() -> Features {
+        Features::found([(Features::NEON, std::arch::is_aarch64_feature_detected!("neon"))])
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub fn detect() -> Features {
         Features::NONE
+    }
+
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    fn found<const N: usize>(all: [(Features, bool); N]) -> Features {
+        let found = all.into_iter().filter(|(_, found)| *found);
+        found.fold(Features::NONE, |features, (feature, _)| features.with(feature))
     }
 
     pub const fn with(self, other: Features) -> Features {
@@ -164,6 +187,8 @@ macro_rules! tiers {
             Variant { tier: Tier::AvxVnni, run: $($run)::+::<AvxVnni> },
             #[cfg(target_arch = "x86_64")]
             Variant { tier: Tier::Avx512, run: $($run)::+::<Avx512> },
+            #[cfg(target_arch = "aarch64")]
+            Variant { tier: Tier::Neon, run: $($run)::+::<Neon> },
         ]
     };
 }

@@ -3,6 +3,8 @@
 
 #![allow(unsafe_code, reason = "kernels read and write through the ABI's pointers and use vector intrinsics")]
 
+#[cfg(target_arch = "aarch64")]
+pub mod arm;
 pub mod drive;
 pub mod q8;
 pub mod scalar;

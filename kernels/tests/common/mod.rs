@@ -205,7 +205,7 @@ pub fn scalar(name: &str) -> Chosen {
 /// kernel of which nothing was tested fails.
 pub fn each_variant(name: &str, mut test: impl FnMut(&Chosen)) {
     let (mut tested, mut skipped) = (0, 0);
-    for tier in Tier::ALL.into_iter().filter(|tier| *tier != Tier::Scalar) {
+    for tier in Tier::ALL.iter().copied().filter(|tier| *tier != Tier::Scalar) {
         if !Features::detect().has(tier.needs()) {
             skipped += 1;
             println!("{name}: tier {} skipped: the CPU lacks {}", tier.name(), tier.needs());

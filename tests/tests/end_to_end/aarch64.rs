@@ -1,4 +1,4 @@
-//! The runtime on aarch64, run by an emulator: its own tests, and every golden through `tcrt` in both encodings.
+//! Kernels and runtime on aarch64, run by an emulator: their own tests, and every golden through `tcrt` in both encodings.
 //!
 //! `TCC_AARCH64_RUSTC` names a Rust compiler that has aarch64's standard library (tests/aarch64/toolchain.sh gets one).
 
@@ -67,9 +67,9 @@ fn succeed(command: &mut Command) -> Output {
 }
 
 #[test]
-fn the_runtimes_own_tests_pass_on_aarch64() {
+fn kernels_and_runtime_pass_their_own_tests_on_aarch64() {
     let Some(mut cargo) = cargo("test") else { return };
-    succeed(cargo.args(["--tests", "--package", "tcrt"]));
+    succeed(cargo.args(["--tests", "--package", "tc-kernels", "--package", "tcrt"]));
 }
 
 #[test]

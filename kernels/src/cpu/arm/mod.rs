@@ -1,0 +1,3 @@
+//! aarch64.
+
+pub mod neon;
