@@ -113,7 +113,7 @@ unsafe fn block<'a>(w: &Matrix, index: u32) -> Block<'a> {
     let size = block_bytes(kind, cols, group);
     // SAFETY: a matrix holds all its blocks, one after another.
     let bytes = unsafe { core::slice::from_raw_parts(w.data.add(index as usize * size), size) };
-    Block { kind, group, cols, bytes }
+    Block { kind, group, cols, bytes, cold: true }
 }
 
 fn matrix_shape(w: &Matrix) -> (Kind, usize, usize) {
@@ -185,29 +185,60 @@ pub unsafe extern "C" fn quantize_q8<I: Isa>(args: *const c_void, call: *const C
     }
 }
 
+/// Bytes of weights that stay in a core's second cache while all tokens pass by, so that memory gives them once.
+const RESIDENT_WEIGHTS: usize = 256 << 10;
+/// Bytes of inputs that stay in the first cache while those weights pass by.
+const RESIDENT_INPUTS: usize = 24 << 10;
+
+/// Calls `part(block, first token, tokens)` for the blocks `begin..end` and `count` tokens, in the order that loads the least.
+/// `least` is how many tokens the kernel works on at a time.
+///
+/// # Safety
+/// As the ABI says.
+unsafe fn each_part(
+    args: &LinearArgs,
+    count: usize,
+    least: usize,
+    begin: u32,
+    end: u32,
+    part: impl Fn(u32, Block, usize, usize),
+) {
+    let (kind, cols, group) = matrix_shape(&args.w);
+    let blocks = (RESIDENT_WEIGHTS / block_bytes(kind, cols, group)).max(1);
+    let tokens = (RESIDENT_INPUTS / args.x_stride as usize).max(least);
+    let tokens = tokens - tokens % least;
+    for first in (begin..end).step_by(blocks) {
+        for t in (0..count).step_by(tokens) {
+            for b in first..end.min(first + blocks as u32) {
+                // SAFETY: the caller's promise.
+                let w = unsafe { block(&args.w, b) };
+                part(b, Block { cold: t == 0, ..w }, t, tokens.min(count - t));
+            }
+        }
+    }
+}
+
 pub unsafe extern "C" fn linear<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
     // SAFETY: the ABI.
-    let (isa, (args, call)) = unsafe { (I::assume(), read::<LinearArgs>(args, call)) };
-    let count = count(args.over, call) as usize;
-    for b in begin..end {
-        // SAFETY: the ABI.
-        unsafe {
-            let x = Rows::from_raw(args.x, args.x_stride as usize, count, args.w.cols as usize);
-            isa.linear(block(&args.w, b), x, Epilogue::new(args, count, b as usize));
-        }
+    unsafe {
+        let (isa, (args, call)) = (I::assume(), read::<LinearArgs>(args, call));
+        let count = count(args.over, call) as usize;
+        let x = Rows::from_raw(args.x, args.x_stride as usize, count, args.w.cols as usize);
+        each_part(args, count, I::LINEAR_TOKENS, begin, end, |b, w, t, n| {
+            isa.linear(w, x.some(t, n), Epilogue::new(args, b as usize, t, n));
+        });
     }
 }
 
 pub unsafe extern "C" fn linear_q8<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
     // SAFETY: the ABI.
-    let (isa, (args, call)) = unsafe { (I::assume(), read::<LinearArgs>(args, call)) };
-    let count = count(args.over, call) as usize;
-    for b in begin..end {
-        // SAFETY: the ABI.
-        unsafe {
-            let x = Q8Rows::from_raw(args.x, args.x_stride as usize, count, args.w.cols as usize);
-            isa.linear_q8(block(&args.w, b), x, Epilogue::new(args, count, b as usize));
-        }
+    unsafe {
+        let (isa, (args, call)) = (I::assume(), read::<LinearArgs>(args, call));
+        let count = count(args.over, call) as usize;
+        let x = Q8Rows::from_raw(args.x, args.x_stride as usize, count, args.w.cols as usize);
+        each_part(args, count, I::LINEAR_Q8_TOKENS, begin, end, |b, w, t, n| {
+            isa.linear_q8(w, x.some(t, n), Epilogue::new(args, b as usize, t, n));
+        });
     }
 }
 

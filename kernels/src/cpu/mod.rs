@@ -22,6 +22,10 @@ pub trait Isa: Copy {
     /// The instruction set that this one adds to.
     type Base: Isa;
 
+    /// Tokens that a call of `linear` or `linear_q8` is best given at a time: what one decoding of the weights serves.
+    const LINEAR_TOKENS: usize = Self::Base::LINEAR_TOKENS;
+    const LINEAR_Q8_TOKENS: usize = Self::Base::LINEAR_Q8_TOKENS;
+
     /// # Safety
     /// The CPU must have the instruction set.
     unsafe fn assume() -> Self;
@@ -40,7 +44,7 @@ pub trait Isa: Copy {
         self.base().quantize_q8(x, y);
     }
 
-    /// 16 output rows of every token.
+    /// 16 output rows of some tokens.
     fn linear(self, w: Block, x: Rows, y: Epilogue) {
         self.base().linear(w, x, y);
     }

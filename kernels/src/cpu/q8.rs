@@ -7,8 +7,8 @@ use crate::layout::padded_cols;
 pub struct Q8Mut<'a> {
     pub q: &'a mut [i8],
     pub scales: &'a mut [f32],
-    /// `scale * sum(q)` of each group.
-    pub sums: &'a mut [f32],
+    /// `sum(q)` of each group.
+    pub sums: &'a mut [i32],
 }
 
 /// A Q8 row to read.
@@ -16,7 +16,7 @@ pub struct Q8Mut<'a> {
 pub struct Q8Ref<'a> {
     pub q: &'a [i8],
     pub scales: &'a [f32],
-    pub sums: &'a [f32],
+    pub sums: &'a [i32],
 }
 
 impl<'a> Q8Mut<'a> {
@@ -30,7 +30,7 @@ impl<'a> Q8Mut<'a> {
             Q8Mut {
                 q: core::slice::from_raw_parts_mut(row.cast(), cols),
                 scales: core::slice::from_raw_parts_mut(scales, groups),
-                sums: core::slice::from_raw_parts_mut(scales.add(groups), groups),
+                sums: core::slice::from_raw_parts_mut(scales.add(groups).cast(), groups),
             }
         }
     }
@@ -46,7 +46,7 @@ impl<'a> Q8Mut<'a> {
             sum += i32::from(*q);
         }
         self.scales[g] = if inverse == 0.0 { 0.0 } else { largest / 127.0 };
-        self.sums[g] = self.scales[g] * sum as f32;
+        self.sums[g] = sum;
     }
 }
 
@@ -67,7 +67,7 @@ impl<'a> Q8Ref<'a> {
             Q8Ref {
                 q: core::slice::from_raw_parts(row.cast(), cols),
                 scales: core::slice::from_raw_parts(scales, groups),
-                sums: core::slice::from_raw_parts(scales.add(groups), groups),
+                sums: core::slice::from_raw_parts(scales.add(groups).cast(), groups),
             }
         }
     }

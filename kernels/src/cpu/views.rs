@@ -1,9 +1,10 @@
 //! The slices that one task works on, made from the ABI's pointers. Making a view is unsafe and says what must hold;
 //! using one is safe.
 
-use crate::abi::{AttentionArgs, BLOCK_ROWS, Call, KV_BLOCK, KV_TILE, LinearArgs, RopeKvArgs};
+use crate::abi::{ACT_GROUP, AttentionArgs, BLOCK_ROWS, Call, KV_BLOCK, KV_TILE, LinearArgs, RopeKvArgs};
 
 use super::q8::Q8Ref;
+use crate::layout::padded_cols;
 
 /// Rows of f32, read only.
 #[derive(Clone, Copy)]
@@ -24,6 +25,12 @@ impl<'a> Rows<'a> {
 
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// Rows `first..first + count`.
+    pub fn some(&self, first: usize, count: usize) -> Rows<'a> {
+        assert!(first + count <= self.count);
+        Rows { x: self.x.wrapping_add(first * self.stride), count, ..*self }
     }
 
     pub fn row(&self, t: usize) -> &'a [f32] {
@@ -54,6 +61,12 @@ impl<'a> Q8Rows<'a> {
         self.count
     }
 
+    /// Rows `first..first + count`.
+    pub fn some(&self, first: usize, count: usize) -> Q8Rows<'a> {
+        assert!(first + count <= self.count);
+        Q8Rows { x: self.x.wrapping_add(first * self.stride), count, ..*self }
+    }
+
     pub fn row(&self, t: usize) -> Q8Ref<'a> {
         assert!(t < self.count);
         // SAFETY: promised at construction for every t below count.
@@ -61,7 +74,39 @@ impl<'a> Q8Rows<'a> {
     }
 }
 
-/// Where one block of 16 outputs of every token goes, and what is done to it on the way.
+/// Q8 rows of a few tokens, group by group.
+#[derive(Clone, Copy)]
+pub struct Q8Tile<'a, const T: usize> {
+    rows: [*const u8; T],
+    groups: usize,
+    life: core::marker::PhantomData<&'a [u8]>,
+}
+
+impl<'a> Q8Rows<'a> {
+    /// Rows `t..t + T`.
+    pub fn tile<const T: usize>(&self, t: usize) -> Q8Tile<'a, T> {
+        assert!(t + T <= self.count);
+        let rows = core::array::from_fn(|i| self.x.wrapping_add((t + i) * self.stride));
+        Q8Tile { rows, groups: padded_cols(self.width) / ACT_GROUP, life: core::marker::PhantomData }
+    }
+}
+
+impl<'a, const T: usize> Q8Tile<'a, T> {
+    /// Group `s` of row `i`: its integers, scale and sum.
+    #[inline(always)]
+    pub fn group(&self, i: usize, s: usize) -> (&'a [[i8; 4]; ACT_GROUP / 4], f32, i32) {
+        assert!(s < self.groups);
+        let row = self.rows[i];
+        // SAFETY: `layout.rs` says where a row of so many groups holds them; rows are valid as promised when `Q8Rows` was made.
+        unsafe {
+            let scales = row.add(self.groups * ACT_GROUP).cast::<f32>();
+            let sums = scales.add(self.groups).cast::<i32>();
+            (&*row.add(s * ACT_GROUP).cast(), *scales.add(s), *sums.add(s))
+        }
+    }
+}
+
+/// Where one block of 16 outputs of some tokens goes, and what is done to it on the way.
 #[derive(Clone, Copy)]
 pub struct Epilogue {
     bias: [f32; BLOCK_ROWS],
@@ -74,9 +119,10 @@ pub struct Epilogue {
 
 impl Epilogue {
     /// # Safety
-    /// `args` is as the ABI says for `count` rows, `block` is one of its blocks, and nobody else touches these outputs.
-    pub unsafe fn new(args: &LinearArgs, count: usize, block: usize) -> Epilogue {
-        let first = block * BLOCK_ROWS;
+    /// `args` is as the ABI says for `t + count` tokens, `block` is one of its blocks, and nobody else touches these outputs of tokens
+    /// `t..t + count`.
+    pub unsafe fn new(args: &LinearArgs, block: usize, t: usize, count: usize) -> Epilogue {
+        let (first, stride) = (block * BLOCK_ROWS, args.y_stride as usize);
         let mut bias = [0.0; BLOCK_ROWS];
         let rows = BLOCK_ROWS.min(args.w.rows as usize - first);
         // SAFETY: bias holds w.rows values; y and a residual have rows padded to whole blocks.
@@ -84,8 +130,9 @@ impl Epilogue {
             if !args.bias.is_null() {
                 bias[..rows].copy_from_slice(core::slice::from_raw_parts(args.bias.add(first), rows));
             }
-            let residual = if args.residual.is_null() { args.residual } else { args.residual.add(first) };
-            Epilogue { bias, residual, y: args.y.add(first), stride: args.y_stride as usize, count, alpha: args.alpha }
+            let at = t * stride + first;
+            let residual = if args.residual.is_null() { args.residual } else { args.residual.add(at) };
+            Epilogue { bias, residual, y: args.y.add(at), stride, count, alpha: args.alpha }
         }
     }
 

@@ -123,13 +123,20 @@ pub struct Block<'a> {
     pub group: usize,
     pub cols: usize,
     pub bytes: &'a [u8],
+    /// Likely in no cache: worth asking memory for ahead of use.
+    pub cold: bool,
 }
 
 impl<'a> Block<'a> {
     /// Block number `index` of a packed matrix.
     pub fn of(kind: Kind, group: usize, cols: usize, data: &'a [u8], index: usize) -> Block<'a> {
         let size = block_bytes(kind, cols, group);
-        Block { kind, group, cols, bytes: &data[index * size..][..size] }
+        Block { kind, group, cols, bytes: &data[index * size..][..size], cold: true }
+    }
+
+    /// The block as it is when tokens before `t` have been multiplied by it.
+    pub fn at(&self, t: usize) -> Block<'a> {
+        Block { cold: self.cold && t == 0, ..*self }
     }
 
     /// The values of row `r` for inputs `32 s..32 s + 32`.

@@ -17,6 +17,8 @@ pub struct Scalar;
 
 impl Isa for Scalar {
     type Base = Scalar;
+    const LINEAR_TOKENS: usize = 8;
+    const LINEAR_Q8_TOKENS: usize = 8;
 
     unsafe fn assume() -> Scalar {
         Scalar

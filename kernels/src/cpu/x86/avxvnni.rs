@@ -8,6 +8,7 @@ use crate::cpu::views::{Epilogue, Q8Rows};
 use crate::pack::Block;
 
 use super::avx2::Avx2;
+use super::prefetch;
 use super::vnni::{Rows16, linear_q8};
 
 #[derive(Clone, Copy)]
@@ -15,6 +16,7 @@ pub struct AvxVnni(Avx2);
 
 impl Isa for AvxVnni {
     type Base = Avx2;
+    const LINEAR_Q8_TOKENS: usize = <Self as Rows16>::TOKENS;
 
     unsafe fn assume() -> AvxVnni {
         // SAFETY: the caller's promise; a CPU with AVX-VNNI has AVX2.
@@ -61,6 +63,11 @@ impl Rows16 for AvxVnni {
     const TOKENS: usize = 4;
 
     #[inline(always)]
+    fn prefetch(self, w: &Block, bytes: &[u8]) {
+        prefetch(w, bytes);
+    }
+
+    #[inline(always)]
     fn int(self, value: i32) -> Self::Int {
         both!(_h => _mm256_set1_epi32(value))
     }
@@ -98,6 +105,12 @@ impl Rows16 for AvxVnni {
     }
 
     #[inline(always)]
+    fn minus_shifted<const BITS: u32>(self, value: i32) -> Self::Int {
+        let value = self.int(value);
+        both!(h => _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_sll_epi32(value[h], _mm_cvtsi32_si128(BITS as i32))))
+    }
+
+    #[inline(always)]
     fn to_float(self, value: Self::Int) -> Self::Float {
         both!(h => _mm256_cvtepi32_ps(value[h]))
     }
@@ -110,22 +123,6 @@ impl Rows16 for AvxVnni {
     #[inline(always)]
     fn fma(self, a: Self::Float, b: Self::Float, c: Self::Float) -> Self::Float {
         both!(h => _mm256_fmadd_ps(a[h], b[h], c[h]))
-    }
-
-    /// What is no number becomes `i32::MIN`, of which the shift leaves nothing.
-    #[inline(always)]
-    fn minus_128_quotients(self, a: &[f32], b: &[f32]) -> [i32; BLOCK_ROWS] {
-        let (mut dividends, mut divisors, mut products) = ([0.0; BLOCK_ROWS], [0.0; BLOCK_ROWS], [0; BLOCK_ROWS]);
-        dividends[..a.len()].copy_from_slice(a);
-        divisors[..b.len()].copy_from_slice(b);
-        both!(h => {
-            let dividends = _mm256_loadu_ps(dividends.as_ptr().add(8 * h));
-            let quotients = _mm256_div_ps(dividends, _mm256_loadu_ps(divisors.as_ptr().add(8 * h)));
-            let shifted = _mm256_slli_epi32::<7>(_mm256_cvtps_epi32(quotients));
-            let negated = _mm256_sub_epi32(_mm256_setzero_si256(), shifted);
-            _mm256_storeu_si256(products.as_mut_ptr().add(8 * h).cast(), negated);
-        });
-        products
     }
 
     #[inline(always)]

@@ -4,3 +4,22 @@ pub mod avx2;
 pub mod avx512;
 pub mod avxvnni;
 pub mod vnni;
+
+use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+use crate::pack::Block;
+
+/// How far ahead of their use weights are asked for: two pages, since the CPU's own prefetching ends where a page does.
+const AHEAD: usize = 8192;
+
+/// While a block comes from memory, asks for as many bytes as these, `AHEAD` of them; where nothing lies there, nothing happens.
+#[inline(always)]
+fn prefetch(w: &Block, bytes: &[u8]) {
+    if !w.cold {
+        return;
+    }
+    for line in (0..bytes.len()).step_by(64) {
+        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing that the program could see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(AHEAD + line).cast()) };
+    }
+}

@@ -21,6 +21,8 @@ const OTHER: u32 = u32::MAX;
 
 /// Calls of `accumulate` that share one dequantizing.
 const CALLS: usize = 16;
+/// Tokens that share it.
+pub const TOKENS: usize = CALLS * SOME;
 /// Vectors of 16 rows.
 const VECTORS: usize = BLOCK_ROWS / 4;
 
@@ -37,8 +39,8 @@ impl Decoded {
 
 #[target_feature(enable = "neon")]
 pub fn linear(w: Block, x: Rows, y: Epilogue) {
-    for first in (0..x.count()).step_by(CALLS * SOME) {
-        let count = (CALLS * SOME).min(x.count() - first);
+    for first in (0..x.count()).step_by(TOKENS) {
+        let count = TOKENS.min(x.count() - first);
         match w.kind {
             Kind::I8 => tile::<I8>(&w, x, &y, first, count),
             Kind::I4 => tile::<I4>(&w, x, &y, first, count),

@@ -33,6 +33,7 @@ macro_rules! calls {
 
 impl Isa for Neon {
     type Base = Scalar;
+    const LINEAR_TOKENS: usize = linear_quantized::TOKENS;
 
     unsafe fn assume() -> Neon {
         Neon(())

@@ -85,7 +85,7 @@ pub fn put(y: &mut Q8Mut, g: usize, values: Group) {
         total = vaddq_s32(total, *q);
     }
     y.scales[g] = if inverse == 0.0 { 0.0 } else { most / 127.0 };
-    y.sums[g] = y.scales[g] * vaddvq_s32(total) as f32;
+    y.sums[g] = vaddvq_s32(total);
     for (q, out) in q.as_chunks().0.iter().zip(y.q[g * ACT_GROUP..][..ACT_GROUP].as_chunks_mut().0) {
         store_bytes(out, *q);
     }

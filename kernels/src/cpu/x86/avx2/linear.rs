@@ -13,6 +13,7 @@ use crate::pack::Block;
 
 use super::lanes::{load_halves, store};
 use super::linear_quantized;
+use crate::cpu::x86::prefetch;
 
 const F32: u32 = Kind::F32 as u32;
 const F16: u32 = Kind::F16 as u32;
@@ -37,6 +38,7 @@ pub fn linear(w: Block, x: Rows, y: Epilogue) {
 fn all_tokens<const KIND: u32>(w: &Block, x: Rows, y: &Epilogue) {
     let mut t = 0;
     while t < x.count() {
+        let w = &w.at(t);
         t += match x.count() - t {
             1 => some_tokens::<KIND, 1>(w, x, y, t),
             _ => some_tokens::<KIND, 2>(w, x, y, t),
@@ -53,9 +55,10 @@ const fn group_bytes<const KIND: u32>() -> usize {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn some_tokens<const KIND: u32, const T: usize>(w: &Block, x: Rows, y: &Epilogue, t: usize) -> usize {
     let mut sums = [[[_mm256_setzero_ps(); 2]; 2]; T];
-    for (g, w) in w.bytes.chunks_exact(group_bytes::<KIND>()).enumerate() {
+    for (g, part) in w.bytes.chunks_exact(group_bytes::<KIND>()).enumerate() {
+        prefetch(w, part);
         let mut pads = [[0.0; ACT_GROUP]; T];
-        accumulate::<KIND, T>(w, inputs(x, t, g, &mut pads), &mut sums);
+        accumulate::<KIND, T>(part, inputs(x, t, g, &mut pads), &mut sums);
     }
     for (i, sums) in sums.iter().enumerate() {
         finish(sums, y, t + i);

@@ -1,7 +1,7 @@
 //! Packed int8 and int4 weights times Q8 activations.
 //!
-//! Within 32 inputs the products are summed as integers; then `y += w_scale * (x_scale * sum) + min * x_sum` in f32,
-//! where an I4 row's `min` is `-8 * w_scale`. A token's result does not depend on which tokens it is computed with.
+//! Within 32 inputs the products are summed as integers, where I4 rows enter as `q - 8`; then `y += min * (x_scale * sum(x))` for
+//! I4Min, and `y += w_scale * (x_scale * sum)`, in f32. A token's result does not depend on which tokens it is computed with.
 
 use core::arch::x86_64::*;
 
@@ -13,6 +13,7 @@ use crate::layout::{Kind, block_bytes};
 use crate::pack::Block;
 
 use super::lanes::{load_bytes, load_halves};
+use crate::cpu::x86::prefetch;
 
 const I8: u32 = Kind::I8 as u32;
 const I4: u32 = Kind::I4 as u32;
@@ -52,15 +53,26 @@ fn some_tokens<const KIND: u32, const T: usize>(w: &Block, x: Q8Rows, y: &Epilog
     let mut sums = [[_mm256_setzero_ps(); 2]; T];
     let mut s = 0;
     for group in w.bytes.chunks(block_bytes(w.kind, w.group, w.group)) {
-        let (scales, mins, data) = header::<KIND>(group);
+        let (header, data) = group.split_at(header_bytes::<KIND>());
+        prefetch(w, header);
+        let halves = header.as_chunks().0;
+        let scales = [_mm256_cvtph_ps(load_halves(&halves[0])), _mm256_cvtph_ps(load_halves(&halves[1]))];
         for data in data.chunks_exact(block_data_bytes::<KIND>()) {
-            let products = dot32::<KIND, T>(data.as_chunks().0, &inputs, s);
-            for i in 0..T {
-                let (scale, total) = (_mm256_set1_ps(inputs[i].scales[s]), _mm256_set1_ps(inputs[i].sums[s]));
-                for h in 0..2 {
-                    if KIND != I8 {
+            prefetch(w, data);
+            if KIND == I4MIN {
+                let mins = [_mm256_cvtph_ps(load_halves(&halves[2])), _mm256_cvtph_ps(load_halves(&halves[3]))];
+                for i in 0..T {
+                    let sum = _mm256_cvtepi32_ps(_mm256_set1_epi32(inputs[i].sums[s]));
+                    let total = _mm256_mul_ps(sum, _mm256_set1_ps(inputs[i].scales[s]));
+                    for h in 0..2 {
                         sums[i][h] = _mm256_fmadd_ps(mins[h], total, sums[i][h]);
                     }
+                }
+            }
+            let products = dot32::<KIND, T>(data.as_chunks().0, &inputs, s);
+            for i in 0..T {
+                let scale = _mm256_set1_ps(inputs[i].scales[s]);
+                for h in 0..2 {
                     let product = _mm256_mul_ps(_mm256_cvtepi32_ps(products[i][h]), scale);
                     sums[i][h] = _mm256_fmadd_ps(product, scales[h], sums[i][h]);
                 }
@@ -78,18 +90,8 @@ const fn block_data_bytes<const KIND: u32>() -> usize {
     if KIND == I8 { BLOCK_ROWS * ACT_GROUP } else { BLOCK_ROWS * ACT_GROUP / 2 }
 }
 
-/// Scales, minima and the rest of a group.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn header<const KIND: u32>(group: &[u8]) -> ([__m256; 2], [__m256; 2], &[u8]) {
-    let halves = group.as_chunks().0;
-    let scales = [_mm256_cvtph_ps(load_halves(&halves[0])), _mm256_cvtph_ps(load_halves(&halves[1]))];
-    if KIND == I4MIN {
-        let mins = [_mm256_cvtph_ps(load_halves(&halves[2])), _mm256_cvtph_ps(load_halves(&halves[3]))];
-        return (scales, mins, &group[64..]);
-    }
-    let minus8 = _mm256_set1_ps(-8.0);
-    (scales, [_mm256_mul_ps(scales[0], minus8), _mm256_mul_ps(scales[1], minus8)], &group[32..])
+const fn header_bytes<const KIND: u32>() -> usize {
+    if KIND == I4MIN { 64 } else { 32 }
 }
 
 /// Integer sums of 16 rows × inputs `32 s..32 s + 32` for each token.
@@ -97,10 +99,22 @@ fn header<const KIND: u32>(group: &[u8]) -> ([__m256; 2], [__m256; 2], &[u8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn dot32<const KIND: u32, const T: usize>(data: &[[u8; 32]], x: &[Q8Ref; T], s: usize) -> [[__m256i; 2]; T] {
     let mut parts: [&[[i8; 4]; 8]; T] = [&[[0; 4]; 8]; T];
-    for (part, x) in parts.iter_mut().zip(x) {
-        *part = &x.q.as_chunks().0.as_chunks().0[s];
+    for i in 0..T {
+        parts[i] = &x[i].q.as_chunks().0.as_chunks().0[s];
     }
-    if KIND == I8 { dot32_i8(data, parts) } else { dot32_i4(data, parts) }
+    if KIND == I8 {
+        return dot32_i8(data, parts);
+    }
+    let mut sums = dot32_i4(data, parts);
+    if KIND == I4 {
+        for i in 0..T {
+            let excess = _mm256_slli_epi32::<3>(_mm256_set1_epi32(x[i].sums[s]));
+            for h in 0..2 {
+                sums[i][h] = _mm256_sub_epi32(sums[i][h], excess);
+            }
+        }
+    }
+    sums
 }
 
 /// `maddubs` wants one unsigned side: |w| and x with w's sign. |w| <= 128 and |x| <= 127, so a pair's sum is at most 32512.

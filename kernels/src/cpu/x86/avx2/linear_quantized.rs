@@ -12,6 +12,7 @@ use crate::pack::Block;
 
 use super::lanes::{load_bytes, load_halves};
 use super::linear::{Sums, accumulate, finish, inputs, padded};
+use crate::cpu::x86::prefetch;
 
 const F32: u32 = Kind::F32 as u32;
 const I8: u32 = Kind::I8 as u32;
@@ -22,6 +23,7 @@ const I4MIN: u32 = Kind::I4Min as u32;
 const SOME: usize = 2;
 /// How many such calls share one decoding of the weights.
 const CALLS: usize = 16;
+pub const TOKENS: usize = CALLS * SOME;
 
 /// 16 rows × 32 inputs as f32, `[input][row]`.
 #[repr(align(64))]
@@ -52,8 +54,8 @@ fn all_tokens<const KIND: u32>(w: &Block, x: Rows, y: &Epilogue) {
     if x.count() == 1 {
         return one_token::<KIND>(w, x, y);
     }
-    for first in (0..x.count()).step_by(CALLS * SOME) {
-        tile::<KIND>(w, x, y, first, (CALLS * SOME).min(x.count() - first));
+    for first in (0..x.count()).step_by(TOKENS) {
+        tile::<KIND>(&w.at(first), x, y, first, TOKENS.min(x.count() - first));
     }
 }
 
@@ -108,6 +110,7 @@ fn one_token<const KIND: u32>(w: &Block, x: Rows, y: &Epilogue) {
         let mut pad = [0.0; ACT_GROUP];
         let x = padded(x, &mut pad);
         let group = group::<KIND>(w, s);
+        prefetch(w, group.columns.as_flattened().as_flattened());
         for (halves, x) in group.columns.iter().zip(x.chunks_exact(column::<KIND>())) {
             for h in 0..2 {
                 let w = load_bytes(&halves[h]);
@@ -121,17 +124,19 @@ fn one_token<const KIND: u32>(w: &Block, x: Rows, y: &Epilogue) {
     finish(&sums, y, 0);
 }
 
-/// `count` tokens from `first` on, a group's weights being decoded once for all of them.
+/// A group's weights are decoded once for all tokens.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn tile<const KIND: u32>(w: &Block, x: Rows, y: &Epilogue, first: usize, count: usize) {
     let mut sums = [[[[_mm256_setzero_ps(); 2]; 2]; SOME]; CALLS];
     let mut weights = Decoded::new();
     for s in 0..w.cols.div_ceil(ACT_GROUP) {
-        decode::<KIND>(&group::<KIND>(w, s), &mut weights);
-        for (part, sums) in (0..count).step_by(SOME).zip(&mut sums) {
-            match count - part {
-                1 => some_tokens::<1>(&weights, x, first + part, s, sums),
-                _ => some_tokens::<SOME>(&weights, x, first + part, s, sums),
+        let group = group::<KIND>(w, s);
+        prefetch(w, group.columns.as_flattened().as_flattened());
+        decode::<KIND>(&group, &mut weights);
+        for (t, sums) in (first..first + count).step_by(SOME).zip(&mut sums) {
+            match first + count - t {
+                1 => some_tokens::<1>(&weights, x, t, s, sums),
+                _ => some_tokens::<SOME>(&weights, x, t, s, sums),
             }
         }
     }

@@ -36,6 +36,8 @@ macro_rules! calls {
 
 impl Isa for Avx2 {
     type Base = Scalar;
+    const LINEAR_TOKENS: usize = linear_quantized::TOKENS;
+    const LINEAR_Q8_TOKENS: usize = 4;
 
     unsafe fn assume() -> Avx2 {
         Avx2(())

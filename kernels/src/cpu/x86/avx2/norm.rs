@@ -89,7 +89,7 @@ pub fn put(y: &mut Q8Mut, g: usize, values: [__m256; 4]) {
     let total = _mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
     let scale = if inverse == 0.0 { 0.0 } else { most / 127.0 };
     y.scales[g] = scale;
-    y.sums[g] = scale * sum(_mm256_cvtepi32_ps(total));
+    y.sums[g] = sum(_mm256_cvtepi32_ps(total)) as i32;
     // Packing works within 128-bit halves; the permutation puts the dwords in order again.
     let packed = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
     let ordered = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));

@@ -7,6 +7,7 @@ use core::arch::x86_64::*;
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
 use crate::cpu::views::{Epilogue, Rows};
+use crate::cpu::x86::prefetch;
 use crate::layout::Kind;
 use crate::pack::Block;
 
@@ -27,6 +28,7 @@ pub fn linear(w: Block, x: Rows, y: Epilogue) {
 fn all_tokens<const KIND: u32>(w: &Block, x: Rows, y: &Epilogue) {
     let mut t = 0;
     while t < x.count() {
+        let w = &w.at(t);
         t += match x.count() - t {
             1 => some_tokens::<KIND, 1>(w, x, y, t),
             2 | 3 => some_tokens::<KIND, 2>(w, x, y, t),
@@ -52,12 +54,13 @@ fn some_tokens<const KIND: u32, const T: usize>(w: &Block, x: Rows, y: &Epilogue
         rows[i] = full;
         pads[i][..rest.len()].copy_from_slice(rest);
     }
-    for (g, w) in w.bytes.chunks_exact(group_bytes::<KIND>()).enumerate() {
+    for (g, part) in w.bytes.chunks_exact(group_bytes::<KIND>()).enumerate() {
+        prefetch(w, part);
         let mut inputs: [&[f32; ACT_GROUP]; T] = [&[0.0; ACT_GROUP]; T];
         for i in 0..T {
             inputs[i] = rows[i].get(g).unwrap_or(&pads[i]);
         }
-        accumulate::<KIND, T>(w, inputs, &mut sums);
+        accumulate::<KIND, T>(part, inputs, &mut sums);
     }
     for (i, sums) in sums.iter().enumerate() {
         let mut out = [0.0; BLOCK_ROWS];

@@ -10,13 +10,14 @@ use crate::cpu::views::{Epilogue, Q8Rows, Rows};
 use crate::pack::Block;
 
 use super::avx2::Avx2;
-use super::vnni::linear_q8;
+use super::vnni::{Rows16, linear_q8};
 
 #[derive(Clone, Copy)]
 pub struct Avx512(Avx2);
 
 impl Isa for Avx512 {
     type Base = Avx2;
+    const LINEAR_Q8_TOKENS: usize = <Self as Rows16>::TOKENS;
 
     unsafe fn assume() -> Avx512 {
         // SAFETY: the caller's promise; a CPU with AVX-512 has AVX2.

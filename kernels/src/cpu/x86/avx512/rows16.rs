@@ -3,7 +3,9 @@
 use core::arch::x86_64::*;
 
 use crate::abi::BLOCK_ROWS;
+use crate::cpu::x86::prefetch;
 use crate::cpu::x86::vnni::Rows16;
+use crate::pack::Block;
 
 use super::Avx512;
 
@@ -19,6 +21,11 @@ impl Rows16 for Avx512 {
     type Int = __m512i;
     type Float = __m512;
     const TOKENS: usize = 8;
+
+    #[inline(always)]
+    fn prefetch(self, w: &Block, bytes: &[u8]) {
+        prefetch(w, bytes);
+    }
 
     #[inline(always)]
     fn int(self, value: i32) -> __m512i {
@@ -57,6 +64,11 @@ impl Rows16 for Avx512 {
     }
 
     #[inline(always)]
+    fn minus_shifted<const BITS: u32>(self, value: i32) -> __m512i {
+        vector!(_mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32::<BITS>(_mm512_set1_epi32(value))))
+    }
+
+    #[inline(always)]
     fn to_float(self, value: __m512i) -> __m512 {
         vector!(_mm512_cvtepi32_ps(value))
     }
@@ -69,21 +81,6 @@ impl Rows16 for Avx512 {
     #[inline(always)]
     fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         vector!(_mm512_fmadd_ps(a, b, c))
-    }
-
-    /// What is no number becomes `i32::MIN`, of which the shift leaves nothing.
-    #[inline(always)]
-    fn minus_128_quotients(self, a: &[f32], b: &[f32]) -> [i32; BLOCK_ROWS] {
-        assert!(a.len() == b.len() && a.len() <= BLOCK_ROWS);
-        let some = ((1u32 << a.len()) - 1) as u16;
-        let mut products = [0; BLOCK_ROWS];
-        vector!({
-            let quotients =
-                _mm512_div_ps(_mm512_maskz_loadu_ps(some, a.as_ptr()), _mm512_maskz_loadu_ps(some, b.as_ptr()));
-            let shifted = _mm512_slli_epi32::<7>(_mm512_cvtps_epi32(quotients));
-            _mm512_storeu_si512(products.as_mut_ptr().cast(), _mm512_sub_epi32(_mm512_setzero_si512(), shifted));
-        });
-        products
     }
 
     #[inline(always)]

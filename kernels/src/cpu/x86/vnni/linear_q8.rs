@@ -1,14 +1,13 @@
 //! Packed int8 and int4 weights times Q8 activations.
 //!
-//! Within 32 inputs the products are summed as integers; then `y += w_scale * (x_scale * sum) + min * x_sum` in f32,
-//! where an I4 row's `min` is `-8 * w_scale`: the same arithmetic as AVX2's, to the bit. I8 weights enter the dot product
-//! as `q + 128`, which is unsigned, so their sums begin with `-128 * sum(x)` and end as they should.
+//! Within 32 inputs the products are summed as integers, where I4 rows enter as `q - 8` and I8 rows as they are: the dot product wants
+//! unsigned weights, so the sums begin with `-8 * sum(x)` or `-128 * sum(x)`. Then `y += min * (x_scale * sum(x))` for I4Min, and
+//! `y += w_scale * (x_scale * sum)`, in f32: the same arithmetic as AVX2's, to the bit.
 //! A token's result does not depend on which tokens it is computed with.
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
-use crate::cpu::q8::Q8Ref;
 use crate::cpu::scalar;
-use crate::cpu::views::{Epilogue, Q8Rows};
+use crate::cpu::views::{Epilogue, Q8Rows, Q8Tile};
 use crate::layout::{Kind, block_bytes};
 use crate::pack::Block;
 
@@ -18,12 +17,8 @@ const I8: u32 = Kind::I8 as u32;
 const I4: u32 = Kind::I4 as u32;
 const I4MIN: u32 = Kind::I4Min as u32;
 
-/// Tokens whose dot products run side by side: enough to hide the instruction's latency.
-const ABREAST: usize = 8;
 /// Dot products of a group of 32 inputs.
 const STEPS: usize = ACT_GROUP / 4;
-/// Groups whose first sums are made at a time.
-const SOME: usize = 16;
 
 #[inline(always)]
 pub fn linear_q8<V: Rows16>(v: V, w: Block, x: Q8Rows, y: Epilogue) {
@@ -39,6 +34,7 @@ pub fn linear_q8<V: Rows16>(v: V, w: Block, x: Q8Rows, y: Epilogue) {
 fn all_tokens<V: Rows16, const KIND: u32>(v: V, w: &Block, x: Q8Rows, y: &Epilogue) {
     let mut t = 0;
     while t < x.count() {
+        let w = &w.at(t);
         t += match (x.count() - t).min(V::TOKENS) {
             1 => some_tokens::<V, KIND, 1>(v, w, x, y, t),
             2 => some_tokens::<V, KIND, 2>(v, w, x, y, t),
@@ -58,31 +54,28 @@ fn some_tokens<V: Rows16, const KIND: u32, const T: usize>(
     y: &Epilogue,
     t: usize,
 ) -> usize {
-    let mut inputs = [x.row(t); T];
-    for (i, row) in inputs.iter_mut().enumerate() {
-        *row = x.row(t + i);
-    }
+    let inputs = x.tile::<T>(t);
     let mut sums = [v.float(0.0); T];
-    let mut firsts = [[0; SOME]; T];
     let mut s = 0;
     for group in w.bytes.chunks(block_bytes(w.kind, w.group, w.group)) {
-        let (scales, mins, data) = header::<V, KIND>(v, group);
+        let (header, data) = group.split_at(header_bytes::<KIND>());
+        v.prefetch(w, header);
+        let halves = header.as_chunks().0;
+        let scales = v.load_f16(&halves[0]);
         for data in data.chunks_exact(data_bytes::<KIND>()) {
-            if KIND == I8 && s % SOME == 0 {
-                for (firsts, x) in firsts.iter_mut().zip(&inputs) {
-                    *firsts = first_sums(v, x, s);
+            v.prefetch(w, data);
+            if KIND == I4MIN {
+                let mins = v.load_f16(&halves[1]);
+                for i in 0..T {
+                    let (_, scale, sum) = inputs.group(i, s);
+                    let total = v.mul(v.to_float(v.int(sum)), v.float(scale));
+                    sums[i] = v.fma(mins, total, sums[i]);
                 }
             }
-            let weights = weights::<V, KIND>(v, data);
-            for a in (0..T).step_by(ABREAST) {
-                let products = dots::<V, T>(v, &weights, &inputs, &firsts, s, a);
-                for i in a..T.min(a + ABREAST) {
-                    if KIND != I8 {
-                        sums[i] = v.fma(mins, v.float(inputs[i].sums[s]), sums[i]);
-                    }
-                    let product = v.mul(v.to_float(products[i - a]), v.float(inputs[i].scales[s]));
-                    sums[i] = v.fma(product, scales, sums[i]);
-                }
+            let products = dots::<V, KIND, T>(v, data, &inputs, s);
+            for i in 0..T {
+                let (_, scale, _) = inputs.group(i, s);
+                sums[i] = v.fma(v.mul(v.to_float(products[i]), v.float(scale)), scales, sums[i]);
             }
             s += 1;
         }
@@ -93,29 +86,14 @@ fn some_tokens<V: Rows16, const KIND: u32, const T: usize>(
     T
 }
 
+/// Bytes of scales and minima, known when the loops below are compiled.
+const fn header_bytes<const KIND: u32>() -> usize {
+    if KIND == I4MIN { 4 * BLOCK_ROWS } else { 2 * BLOCK_ROWS }
+}
+
 /// Bytes of 16 rows × 32 inputs.
 const fn data_bytes<const KIND: u32>() -> usize {
     if KIND == I8 { BLOCK_ROWS * ACT_GROUP } else { BLOCK_ROWS * ACT_GROUP / 2 }
-}
-
-/// Scales, minima (unused for I8) and the rest of a group.
-#[inline(always)]
-fn header<V: Rows16, const KIND: u32>(v: V, group: &[u8]) -> (V::Float, V::Float, &[u8]) {
-    let halves = group.as_chunks().0;
-    let scales = v.load_f16(&halves[0]);
-    if KIND == I4MIN {
-        (scales, v.load_f16(&halves[1]), &group[64..])
-    } else {
-        (scales, v.mul(scales, v.float(-8.0)), &group[32..])
-    }
-}
-
-/// `-128 * sum(x)` of the groups from `s` on. A row holds `scale * sum(x)`, and |sum(x)| <= 4064, so the rounded
-/// quotient is the integer.
-#[inline(always)]
-fn first_sums<V: Rows16>(v: V, x: &Q8Ref, s: usize) -> [i32; SOME] {
-    let end = x.scales.len().min(s + SOME);
-    v.minus_128_quotients(&x.sums[s..end], &x.scales[s..end])
 }
 
 /// 32 inputs' weights as unsigned bytes.
@@ -133,25 +111,22 @@ fn weights<V: Rows16, const KIND: u32>(v: V, data: &[u8]) -> [V::Int; STEPS] {
     weights
 }
 
-/// Integer sums of group `s` of tokens `a..a + ABREAST`.
+/// Integer sums of group `s`.
 #[inline(always)]
-fn dots<V: Rows16, const T: usize>(
-    v: V,
-    weights: &[V::Int; STEPS],
-    inputs: &[Q8Ref; T],
-    firsts: &[[i32; SOME]; T],
-    s: usize,
-    a: usize,
-) -> [V::Int; ABREAST] {
-    let mut sums = [v.int(0); ABREAST];
-    let mut parts: [&[[i8; 4]; STEPS]; ABREAST] = [&[[0; 4]; STEPS]; ABREAST];
-    for i in a..T.min(a + ABREAST) {
-        sums[i - a] = v.int(firsts[i][s % SOME]);
-        parts[i - a] = &inputs[i].q.as_chunks().0.as_chunks().0[s];
+fn dots<V: Rows16, const KIND: u32, const T: usize>(v: V, data: &[u8], x: &Q8Tile<T>, s: usize) -> [V::Int; T] {
+    let weights = weights::<V, KIND>(v, data);
+    let mut sums = [v.int(0); T];
+    for i in 0..T {
+        let (_, _, sum) = x.group(i, s);
+        match KIND {
+            I8 => sums[i] = v.minus_shifted::<7>(sum),
+            I4 => sums[i] = v.minus_shifted::<3>(sum),
+            _ => {}
+        }
     }
     for c in 0..STEPS {
-        for i in 0..ABREAST.min(T) {
-            sums[i] = v.dot(sums[i], weights[c], parts[i][c]);
+        for i in 0..T {
+            sums[i] = v.dot(sums[i], weights[c], x.group(i, s).0[c]);
         }
     }
     sums

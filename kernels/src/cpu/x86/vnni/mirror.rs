@@ -39,6 +39,8 @@ impl Rows16 for Mirror {
     type Float = [f32; BLOCK_ROWS];
     const TOKENS: usize = 8;
 
+    fn prefetch(self, _: &Block, _: &[u8]) {}
+
     fn int(self, value: i32) -> Self::Int {
         [value.to_le_bytes(); BLOCK_ROWS]
     }
@@ -70,6 +72,10 @@ impl Rows16 for Mirror {
         })
     }
 
+    fn minus_shifted<const BITS: u32>(self, value: i32) -> Self::Int {
+        self.int(-(value << BITS))
+    }
+
     fn to_float(self, value: Self::Int) -> Self::Float {
         value.map(|v| i32::from_le_bytes(v) as f32)
     }
@@ -80,10 +86,6 @@ impl Rows16 for Mirror {
 
     fn fma(self, a: Self::Float, b: Self::Float, c: Self::Float) -> Self::Float {
         each(|r| a[r].mul_add(b[r], c[r]))
-    }
-
-    fn minus_128_quotients(self, a: &[f32], b: &[f32]) -> [i32; BLOCK_ROWS] {
-        each(|i| if i < a.len() { -128 * (a[i] / b[i]).round_ties_even() as i32 } else { 0 })
     }
 
     fn rows(self, value: Self::Float) -> [f32; BLOCK_ROWS] {

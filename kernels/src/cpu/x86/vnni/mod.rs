@@ -8,6 +8,7 @@ pub mod linear_q8;
 pub mod mirror;
 
 use crate::abi::BLOCK_ROWS;
+use crate::pack::Block;
 
 /// Vectors of 16 rows. A value of the type proves that the CPU has the instructions.
 pub trait Rows16: Copy {
@@ -16,6 +17,8 @@ pub trait Rows16: Copy {
     /// Tokens that share a decoding of the weights: as many as leave registers for these.
     const TOKENS: usize;
 
+    /// While a block comes from memory, asks for the weights that follow these after a while.
+    fn prefetch(self, w: &Block, bytes: &[u8]);
     fn int(self, value: i32) -> Self::Int;
     fn float(self, value: f32) -> Self::Float;
     /// Row `r` is at bytes `4 r..4 r + 4`.
@@ -27,11 +30,11 @@ pub trait Rows16: Copy {
     fn unsigned(self, bytes: Self::Int) -> Self::Int;
     /// `sums + w · x` over each row's four bytes; `w` is unsigned, `x` signed and the same for all rows.
     fn dot(self, sums: Self::Int, w: Self::Int, x: [i8; 4]) -> Self::Int;
+    /// `-(value << BITS)` in each row.
+    fn minus_shifted<const BITS: u32>(self, value: i32) -> Self::Int;
     fn to_float(self, value: Self::Int) -> Self::Float;
     fn mul(self, a: Self::Float, b: Self::Float) -> Self::Float;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::Float, b: Self::Float, c: Self::Float) -> Self::Float;
-    /// `-128 * round(a / b)` of up to 16 values as integers, 0 where the quotient is no number.
-    fn minus_128_quotients(self, a: &[f32], b: &[f32]) -> [i32; BLOCK_ROWS];
     fn rows(self, value: Self::Float) -> [f32; BLOCK_ROWS];
 }
