@@ -54,10 +54,10 @@ fn tensors_must_be_those_of_the_config() {
         let (dtype, _, _) = tensors.get_mut(Q).unwrap();
         *dtype = Dtype::I32;
     });
-    assert!(integers.contains(Q) && integers.contains("I32"), "{integers}");
+    assert!(integers.contains(Q) && integers.contains("int32"), "{integers}");
 
     let bias = "model.layers.0.self_attn.q_proj.bias";
-    let surplus = refusal(|tensors| drop(tensors.insert(bias.to_string(), (Dtype::F32, vec![16], vec![0; 64]))));
+    let surplus = refusal(|tensors| drop(tensors.insert(bias.to_string(), (Dtype::F32, vec![16], vec![0x3c; 64]))));
     assert!(surplus.contains(bias), "{surplus}");
     let lora = "model.layers.0.self_attn.q_proj.lora_A.weight";
     let unknown = refusal(|tensors| drop(tensors.insert(lora.to_string(), (Dtype::F32, vec![16], vec![0; 64]))));

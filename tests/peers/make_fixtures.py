@@ -3,7 +3,9 @@
 (torch, transformers, safetensors, gguf), except llama2.c's three .bin layouts, which are written here from their description.
 
     pip install torch transformers safetensors gguf numpy
-    make_fixtures.py
+    make_fixtures.py [NAME ...]
+
+With names of functions below or in quantized.py only their fixtures are made again.
 
 The weights come from tests/synthetic.py under their Hugging Face names, so every fixture holds the same model. expected.json gives
 for each fixture each tensor's shape, stored dtype, sum, sum of squares, first moment (which sees order) and first 8 values, under its Hugging Face name and in
@@ -17,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
-import synthetic
+import quantized, synthetic
 
 OUT = os.path.join(os.path.dirname(HERE), "fixtures")
 SEED = 1
@@ -62,16 +64,16 @@ def is_rotated(name):
     return name.endswith("q_proj.weight") or name.endswith("k_proj.weight")
 
 
+def meta_name(name, pattern=None):
+    """What `pattern` (Meta's names by default) maps a Hugging Face name to."""
+    parts, pattern = name.split("."), pattern or META
+    return f"layers.{parts[2]}.{pattern['.'.join(parts[3:-1])]}" if "layers" in parts else pattern[name]
+
+
 def renamed(weights, pattern):
     """`weights` under the names `pattern` maps Hugging Face's to, q and k in pair order."""
-    out = {}
-    for name, w in weights.items():
-        if is_rotated(name):
-            w = to_pairs(w, HEADS if "q_proj" in name else KV)
-        parts = name.split(".")
-        key = ".".join(parts[3:-1]) if "layers" in parts else name
-        out[f"layers.{parts[2]}.{pattern[key]}" if "layers" in parts else pattern[key]] = w
-    return out
+    paired = lambda name, w: to_pairs(w, HEADS if "q_proj" in name else KV) if is_rotated(name) else w
+    return {meta_name(name, pattern): paired(name, w) for name, w in weights.items()}
 
 
 META = {"model.embed_tokens.weight": "tok_embeddings.weight", "model.norm.weight": "norm.weight", "lm_head.weight": "output.weight",
@@ -449,15 +451,31 @@ def gguf_mixed():
            num_key_value_heads=m["kv"], head_dim=m["head_dim"], vocab_size=m["vocab"])
 
 
-if __name__ == "__main__":
+FLOATS = (hugging_face, pytorch_bin, meta, single_pth, tinyllamas, hostile_pickle, llama2c, gguf_plain, gguf_families, gguf_mixed)
+
+
+def main(names):
     torch.manual_seed(0)
-    shutil.rmtree(OUT, ignore_errors=True)
-    os.makedirs(OUT)
-    for make in (hugging_face, pytorch_bin, meta, single_pth, tinyllamas, hostile_pickle, llama2c, gguf_plain, gguf_families, gguf_mixed):
-        make()
-    with open(os.path.join(OUT, "expected.json"), "w") as f:
+    path = os.path.join(OUT, "expected.json")
+    if names:
+        with open(path) as f:
+            expected.update(json.load(f))
+    else:
+        shutil.rmtree(OUT, ignore_errors=True)
+        os.makedirs(OUT)
+    for make in FLOATS:
+        if not names or make.__name__ in names:
+            make()
+    for make in quantized.ALL:
+        if not names or make.__name__ in names:
+            make(sys.modules[__name__])
+    with open(path, "w") as f:
         lines = []
         for name, e in expected.items():
             rows = ",\n".join(f"   {json.dumps(n)}: {json.dumps(t)}" for n, t in e["tensors"].items())
             lines.append(f' {json.dumps(name)}: {{"path": {json.dumps(e["path"])}, "prompt": {e["prompt"]}, "logits": {e["logits"]}, "tensors": {{\n{rows}}}}}')
         f.write("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

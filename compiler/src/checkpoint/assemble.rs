@@ -21,7 +21,12 @@ pub fn name_all(found: Found, naming: &Naming) -> Result<Named> {
             Meaning::Ignored => {}
             Meaning::Unknown => return Err(error!("tensor {own}: no Llama-family model has it")),
             Meaning::Canonical(canonical) => {
-                if named.insert(canonical, tensor?).is_some() {
+                let tensor = tensor?;
+                if tensor.is_integer() {
+                    let dtype = tensor.encoding_name();
+                    return Err(error!("tensor {own}: dtype {dtype} is not one that weights have"));
+                }
+                if named.insert(canonical, tensor).is_some() {
                     return Err(error!("tensor {own}: is there twice"));
                 }
             }
@@ -48,10 +53,13 @@ pub fn assemble(config: &ModelConfig, mut named: Named, rope_pairs: bool) -> Res
         let turned = rope_pairs && is_rotated(&name);
         complete.insert(name, if turned { tensor.into_half_split(config.head_dim)? } else { tensor });
     }
-    match named.into_values().next() {
-        None => Ok(complete),
-        Some(tensor) => Err(error!("tensor {} is not part of the model that the config describes", tensor.name())),
+    // Quantizers leave biases of 0 where a layer has none.
+    for (_, tensor) in named {
+        if !tensor.name().ends_with(".bias") || tensor.read_vector()?.iter().any(|value| *value != 0.0) {
+            return Err(error!("tensor {} is not part of the model that the config describes", tensor.name()));
+        }
     }
+    Ok(complete)
 }
 
 /// Every tensor of a model and its shape.

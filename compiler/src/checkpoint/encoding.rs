@@ -5,7 +5,7 @@ use half::slice::HalfFloatSliceExt;
 
 use super::quant;
 
-/// A number format: plain floats, or GGUF's blocks of quantized numbers.
+/// A number format: plain floats, GGUF's blocks of quantized numbers, or integers, of which quantized matrices have parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     F64,
@@ -24,6 +24,9 @@ pub enum Encoding {
     Q6K,
     Iq4Nl,
     Iq4Xs,
+    I8,
+    I32,
+    I64,
 }
 
 impl Encoding {
@@ -45,6 +48,9 @@ impl Encoding {
             Encoding::Q6K => "q6_k",
             Encoding::Iq4Nl => "iq4_nl",
             Encoding::Iq4Xs => "iq4_xs",
+            Encoding::I8 => "int8",
+            Encoding::I32 => "int32",
+            Encoding::I64 => "int64",
         }
     }
 
@@ -52,6 +58,7 @@ impl Encoding {
     pub fn block_len(self) -> usize {
         match self {
             Encoding::F64 | Encoding::F32 | Encoding::F16 | Encoding::Bf16 => 1,
+            Encoding::I8 | Encoding::I32 | Encoding::I64 => 1,
             Encoding::Q4_0 | Encoding::Q4_1 | Encoding::Q5_0 | Encoding::Q5_1 => 32,
             Encoding::Q8_0 | Encoding::Iq4Nl => 32,
             Encoding::Q2K | Encoding::Q3K | Encoding::Q4K | Encoding::Q5K | Encoding::Q6K | Encoding::Iq4Xs => 256,
@@ -61,9 +68,10 @@ impl Encoding {
     /// Bytes of one block.
     pub fn block_bytes(self) -> usize {
         match self {
-            Encoding::F64 => 8,
-            Encoding::F32 => 4,
+            Encoding::F64 | Encoding::I64 => 8,
+            Encoding::F32 | Encoding::I32 => 4,
             Encoding::F16 | Encoding::Bf16 => 2,
+            Encoding::I8 => 1,
             Encoding::Q4_0 | Encoding::Iq4Nl => 2 + 16,
             Encoding::Q4_1 => 4 + 16,
             Encoding::Q5_0 => 2 + 4 + 16,
@@ -79,7 +87,11 @@ impl Encoding {
     }
 
     pub fn is_float(self) -> bool {
-        self.block_len() == 1
+        self.block_len() == 1 && !self.is_integer()
+    }
+
+    pub fn is_integer(self) -> bool {
+        matches!(self, Encoding::I8 | Encoding::I32 | Encoding::I64)
     }
 
     /// Bytes of `elements` consecutive elements; `None` where they are not whole blocks or too many.
@@ -99,6 +111,9 @@ impl Encoding {
                 decode_each(bytes, out, |b: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16))
             }
             Encoding::F16 => decode_f16(bytes, out),
+            Encoding::I8 => decode_each(bytes, out, |b: [u8; 1]| f32::from(i8::from_le_bytes(b))),
+            Encoding::I32 => decode_each(bytes, out, |b| i32::from_le_bytes(b) as f32),
+            Encoding::I64 => decode_each(bytes, out, |b| i64::from_le_bytes(b) as f32),
             _ => {
                 let blocks = bytes.chunks_exact(self.block_bytes());
                 for (block, out) in blocks.zip(out.chunks_exact_mut(self.block_len())) {

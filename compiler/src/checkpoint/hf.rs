@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::assemble::{Found, assemble, name_all};
 use super::error::{CheckpointError, Result, error};
 use super::file::SourceFile;
+use super::packed::{self, Scheme};
 use super::{Checkpoint, Format, VocabularySource, names, safetensors, torch};
 use crate::config::hf;
 
@@ -22,7 +23,9 @@ pub fn recognise(directory: &Path) -> bool {
 
 pub fn open(directory: &Path) -> Result<Checkpoint> {
     let path = directory.join("config.json");
-    let mut config = hf::parse(&read_json(&path)?).map_err(|e| CheckpointError::new(e).in_file(&path))?;
+    let json = read_json(&path)?;
+    let mut config = hf::parse(&json).map_err(|e| CheckpointError::new(e).in_file(&path))?;
+    let scheme = Scheme::of(&json).map_err(|e| e.in_file(&path))?;
     add_generation_tokens(directory, &mut config)?;
     if config.name.is_empty() {
         config.name = directory_name(directory);
@@ -33,6 +36,7 @@ pub fn open(directory: &Path) -> Result<Checkpoint> {
         read_weights(&file, &mut found)?;
     }
     let in_directory = |e: CheckpointError| e.in_file(directory);
+    let found = packed::join(&scheme, found).map_err(in_directory)?;
     let named = name_all(found, &names::HUGGING_FACE).map_err(in_directory)?;
     let tensors = assemble(&config, named, names::HUGGING_FACE.rope_pairs).map_err(in_directory)?;
     Ok(Checkpoint {

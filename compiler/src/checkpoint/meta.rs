@@ -8,6 +8,7 @@ use super::error::{CheckpointError, Result, error};
 use super::file::SourceFile;
 use super::hf::{directory_name, read_json, read_weights};
 use super::names::META;
+use super::packed::{self, Scheme};
 use super::single::seen;
 use super::tensor::Tensor;
 use super::{Checkpoint, Format, VocabularySource};
@@ -18,20 +19,23 @@ pub fn recognise(directory: &Path) -> bool {
 }
 
 pub fn open(directory: &Path) -> Result<Checkpoint> {
+    let path = directory.join("params.json");
+    let params = read_json(&path)?;
+    let scheme = Scheme::of(&params).map_err(|e| e.in_file(&path))?;
     let mut parts: BTreeMap<String, Vec<Tensor>> = BTreeMap::new();
     for path in shards(directory)? {
         let file = SourceFile::open(&path)?;
         let mut found = Found::new();
         read_weights(&file, &mut found)?;
+        let found = packed::join(&scheme, found).map_err(|e| file.fault(e))?;
         for (name, tensor) in name_all(found, &META).map_err(|e| file.fault(e))? {
             parts.entry(name).or_default().push(tensor);
         }
     }
     let in_directory = |e: CheckpointError| e.in_file(directory);
     let named = merge(parts).map_err(in_directory)?;
-    let path = directory.join("params.json");
     let seen = seen(&named).map_err(in_directory)?;
-    let mut config = meta::parse(&read_json(&path)?, seen).map_err(|e| CheckpointError::new(e).in_file(&path))?;
+    let mut config = meta::parse(&params, seen).map_err(|e| CheckpointError::new(e).in_file(&path))?;
     config.name = directory_name(directory);
     let tensors = assemble(&config, named, META.rope_pairs).map_err(in_directory)?;
     let vocabulary = VocabularySource::Files(directory.to_path_buf());

@@ -16,6 +16,7 @@ mod inspect;
 mod llama2c;
 mod meta;
 mod names;
+mod packed;
 mod pickle;
 mod quant;
 mod safetensors;

@@ -24,6 +24,7 @@ pub fn kind(encoding: Encoding) -> Option<Kind> {
         Encoding::Q6K => Kind::K6,
         Encoding::Iq4Nl | Encoding::Iq4Xs => Kind::N4,
         Encoding::F64 | Encoding::F32 | Encoding::F16 | Encoding::Bf16 => return None,
+        Encoding::I8 | Encoding::I32 | Encoding::I64 => return None,
     })
 }
 
@@ -86,6 +87,7 @@ pub fn unpack(encoding: Encoding, block: &[u8], group: &mut Group) {
         }
         Encoding::Q6K => q6_k(block, group),
         Encoding::F64 | Encoding::F32 | Encoding::F16 | Encoding::Bf16 => unreachable!("floats have no blocks"),
+        Encoding::I8 | Encoding::I32 | Encoding::I64 => unreachable!("integers have no blocks"),
     }
 }
 

@@ -36,8 +36,13 @@ fn tensor(file: &Arc<SourceFile>, name: &str, info: &TensorInfo, data: usize) ->
         Dtype::F32 => Encoding::F32,
         Dtype::F16 => Encoding::F16,
         Dtype::BF16 => Encoding::Bf16,
+        Dtype::I8 => Encoding::I8,
+        Dtype::I32 => Encoding::I32,
+        Dtype::I64 => Encoding::I64,
         other => return Err(file.fault(error!("tensor {name}: dtype {other:?} is not one that weights have"))),
     };
     let offset = info.data_offsets.0.saturating_add(data);
-    Tensor::stored(name, &info.shape, Place { file: Arc::clone(file), offset, encoding })
+    // A single number has no dimensions.
+    let shape: &[usize] = if info.shape.is_empty() { &[1] } else { &info.shape };
+    Tensor::stored(name, shape, Place { file: Arc::clone(file), offset, encoding })
 }

@@ -11,6 +11,7 @@ use super::error::{CheckpointError, Result, error};
 use super::file::SourceFile;
 use super::hf::{chat_template, read_json};
 use super::names::{HUGGING_FACE, META, Naming};
+use super::packed::{self, Scheme};
 use super::{Checkpoint, Format, OpenOptions, VocabularySource, safetensors, torch};
 use crate::config::meta::Seen;
 use crate::config::{ModelConfig, hf, meta};
@@ -28,12 +29,15 @@ pub fn open(path: &Path, file: &Arc<SourceFile>, options: &OpenOptions) -> Resul
         true => safetensors::read(file, &mut found).map(|()| (Format::Safetensors, None)),
         false => torch::read(file, &mut found).map(|extra| (Format::Torch, extra.model_args)),
     }?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let shape = Shape::find(directory, options, model_args.as_ref()).map_err(|e| file.fault(e))?;
+    let scheme = shape.scheme().map_err(|e| file.fault(e))?;
+    let found = packed::join(&scheme, found).map_err(|e| file.fault(e))?;
     let naming = naming(&found);
     let mut named = name_all(found, naming).map_err(|e| file.fault(e))?;
     drop_shared_head(&mut named);
     let seen = seen(&named).map_err(|e| file.fault(e))?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut config = config(directory, options, model_args.as_ref(), seen).map_err(|e| file.fault(e))?;
+    let mut config = shape.config(seen).map_err(|e| file.fault(e))?;
     if model_args.is_some() {
         add_story_tokens(&mut config);
     }
@@ -79,24 +83,39 @@ pub fn seen(named: &Named) -> Result<Seen> {
     Ok(Seen { vocab: rows("embed")?, ffn: rows("layers.0.gate")?, tied: !named.contains_key("head") })
 }
 
-/// From what the user gives, else from the file, else from what lies beside it.
-fn config(directory: &Path, options: &OpenOptions, inside: Option<&Value>, seen: Seen) -> Result<ModelConfig> {
-    let beside =
-        || ["params.json", "config.json"].map(|name| directory.join(name)).into_iter().find(|path| path.is_file());
-    match (&options.params_path, inside) {
-        (Some(path), _) => parse(&read_json(path)?, seen).map_err(|e| e.in_file(path)),
-        (None, Some(inside)) => parse(inside, seen).map_err(|e| e.at("model_args")),
-        (None, None) => match beside() {
-            Some(path) => parse(&read_json(&path)?, seen).map_err(|e| e.in_file(&path)),
-            None => Err(error!("does not say the model's shape; give a params.json or config.json with --params-path")),
-        },
-    }
+/// The JSON that gives a model's shape, and where it is.
+struct Shape {
+    json: Value,
+    place: String,
 }
 
-fn parse(json: &Value, seen: Seen) -> Result<ModelConfig> {
-    let config = match meta::recognise(json) {
-        true => meta::parse(json, seen),
-        false => hf::parse(json),
-    };
-    config.map_err(CheckpointError::new)
+impl Shape {
+    /// From what the user gives, else from the file, else from what lies beside it.
+    fn find(directory: &Path, options: &OpenOptions, inside: Option<&Value>) -> Result<Shape> {
+        let beside =
+            || ["params.json", "config.json"].map(|name| directory.join(name)).into_iter().find(|path| path.is_file());
+        let in_file = |path: &Path| read_json(path).map(|json| Shape { json, place: path.display().to_string() });
+        match (&options.params_path, inside) {
+            (Some(path), _) => in_file(path),
+            (None, Some(inside)) => Ok(Shape { json: inside.clone(), place: "model_args".to_string() }),
+            (None, None) => match beside() {
+                Some(path) => in_file(&path),
+                None => {
+                    Err(error!("does not say the model's shape; give a params.json or config.json with --params-path"))
+                }
+            },
+        }
+    }
+
+    fn scheme(&self) -> Result<Scheme> {
+        Scheme::of(&self.json).map_err(|e| e.at(&self.place))
+    }
+
+    fn config(&self, seen: Seen) -> Result<ModelConfig> {
+        let config = match meta::recognise(&self.json) {
+            true => meta::parse(&self.json, seen),
+            false => hf::parse(&self.json),
+        };
+        config.map_err(|e| CheckpointError::new(e).at(&self.place))
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::encoding::Encoding;
+use super::error::{Result, error};
 use super::file::SourceFile;
 use super::grid::{Grid, GridRow, Group};
 use super::quant;
@@ -44,6 +45,24 @@ impl Stored {
             let start = self.offset + row * self.row_stride + col * self.col_stride;
             let bytes = &self.file.bytes()[start..start + self.encoding.block_bytes()];
             self.encoding.decode(bytes, std::slice::from_mut(out));
+        }
+    }
+
+    /// The numbers of a list of integers.
+    pub fn integers(&self, shape: &[usize]) -> Result<Vec<i64>> {
+        let [len] = *shape else { return Err(error!("has shape {shape:?}, but should be a list")) };
+        let size = self.encoding.block_bytes();
+        let number = |at: usize| {
+            let start = self.offset + at * self.row_stride;
+            let bytes = &self.file.bytes()[start..start + size];
+            // Little-endian: the sign is in the last byte, which fills the rest.
+            let mut wide = [if bytes[size - 1] < 0x80 { 0 } else { 0xff }; 8];
+            wide[..size].copy_from_slice(bytes);
+            i64::from_le_bytes(wide)
+        };
+        match self.encoding.is_integer() {
+            true => Ok((0..len).map(number).collect()),
+            false => Err(error!("is stored as {}", self.encoding.name())),
         }
     }
 

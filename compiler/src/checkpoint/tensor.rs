@@ -11,6 +11,7 @@ use super::encoding::Encoding;
 use super::error::{CheckpointError, Result, error};
 use super::file::SourceFile;
 use super::grid::{Grid, GridRow};
+use super::packed::Packed;
 use super::stored::{Int8Groups, Stored};
 
 #[derive(Clone, Debug)]
@@ -24,6 +25,7 @@ pub struct Tensor {
 enum Node {
     Stored(Stored),
     Int8Groups(Int8Groups),
+    Packed(Arc<Packed>),
     ConcatRows(Vec<Tensor>),
     ConcatCols(Vec<Tensor>),
     /// Rope pairs: in each head of `2 * half` rows, row `i < half` is row `2i` of the source and `half + i` is `2i + 1`.
@@ -101,6 +103,59 @@ impl Tensor {
                 Err(file
                     .fault(error!("tensor {name}: {shape:?} from byte {offset} on ends beyond the file (truncated?)")))
             }
+        }
+    }
+
+    /// A matrix of packed integers; what makes it up has been checked to fit together.
+    pub(super) fn packed(name: &str, rows: usize, packed: Packed) -> Result<Tensor> {
+        let shape = [rows, packed.cols];
+        rows_and_cols(name, &shape)?;
+        let node = Node::Packed(Arc::new(Packed::new(rows, packed)?));
+        Ok(Tensor { name: name.to_string(), shape: shape.to_vec(), node })
+    }
+
+    /// The place in a file of a tensor that lies there as it is, in this encoding.
+    pub(super) fn as_stored(&self, encoding: Encoding) -> Result<&Stored> {
+        match &self.node {
+            Node::Stored(stored) if stored.encoding == encoding => Ok(stored),
+            _ => Err(error!("tensor {}: is stored as {}, not {}", self.name, self.encoding_name(), encoding.name())),
+        }
+    }
+
+    pub(super) fn is_stored_float(&self) -> bool {
+        matches!(&self.node, Node::Stored(stored) if stored.encoding.is_float())
+    }
+
+    /// Whether it holds plain integers, which stand for something else.
+    pub fn is_integer(&self) -> bool {
+        matches!(&self.node, Node::Stored(stored) if stored.encoding.is_integer())
+    }
+
+    /// Rows as columns, of a matrix of floats.
+    pub(super) fn into_transposed(self) -> Result<Tensor> {
+        match (self.node, &self.shape[..]) {
+            (Node::Stored(mut stored), &[rows, cols]) if stored.encoding.is_float() => {
+                std::mem::swap(&mut stored.row_stride, &mut stored.col_stride);
+                Ok(Tensor { name: self.name, shape: vec![cols, rows], node: Node::Stored(stored) })
+            }
+            _ => Err(error!("tensor {}: has shape {:?}, but should be a matrix of floats", self.name, self.shape)),
+        }
+    }
+
+    /// A vector as a matrix of one column.
+    pub(super) fn into_matrix(self) -> Result<Tensor> {
+        Ok(Tensor { shape: vec![self.rows(), self.cols()], ..self })
+    }
+
+    /// One row, `rows` times.
+    pub(super) fn repeated(self, rows: usize) -> Result<Tensor> {
+        let shape = vec![rows, self.cols()];
+        match self.node {
+            Node::Stored(stored) if self.shape.first() == Some(&1) => {
+                let node = Node::Stored(Stored { row_stride: 0, ..stored });
+                Ok(Tensor { name: self.name, shape, node })
+            }
+            _ => Err(error!("tensor {}: has shape {:?}, but should be one row", self.name, self.shape)),
         }
     }
 
@@ -182,6 +237,7 @@ impl Tensor {
         match &self.node {
             Node::Stored(stored) => stored.encoding.name(),
             Node::Int8Groups(_) => "int8 groups",
+            Node::Packed(packed) => packed.encoding_name(),
             Node::ConcatRows(parts) | Node::ConcatCols(parts) => parts.first().map_or("", Tensor::encoding_name),
             Node::HalfSplit { source, .. } | Node::Slice { source, .. } => source.encoding_name(),
         }
@@ -193,6 +249,7 @@ impl Tensor {
         match &self.node {
             Node::Stored(stored) => stored.encoding.bytes(elements).unwrap_or(0),
             Node::Int8Groups(groups) => elements + 4 * (elements / groups.group),
+            Node::Packed(packed) => packed.stored_bytes(self.rows()),
             Node::ConcatRows(parts) | Node::ConcatCols(parts) => parts.iter().map(Tensor::stored_bytes).sum(),
             Node::HalfSplit { source, .. } => source.stored_bytes(),
             Node::Slice { source, .. } => source.stored_bytes() / source.rows() * self.rows(),
@@ -202,7 +259,7 @@ impl Tensor {
     /// The numbers of a row as f32; `out` has room for exactly one row. A number that is not finite is an error.
     pub fn read_row(&self, row: usize, out: &mut [f32]) -> Result<()> {
         self.check_row(row, out.len())?;
-        self.fill_row(row, out);
+        self.fill_row(row, out).map_err(|e| self.fault(row, 0, e))?;
         match out.iter().position(|value| !value.is_finite()) {
             None => Ok(()),
             Some(col) => Err(self.fault(row, col, error!("row {row}, column {col} is {}", out[col]))),
@@ -229,6 +286,7 @@ impl Tensor {
                 let whole = group.is_multiple_of(32) && self.cols().is_multiple_of(*group);
                 whole.then_some(Grid { kind: Kind::I8, group: *group })
             }
+            Node::Packed(packed) => packed.grid(),
             Node::ConcatRows(parts) => {
                 let first = parts.first()?.grid()?;
                 parts.iter().all(|part| part.grid() == Some(first)).then_some(first)
@@ -239,12 +297,12 @@ impl Tensor {
     }
 
     /// A row of a tensor with a grid as it is stored. Scales that are not finite are an error. Scales and minima are as the
-    /// checkpoint has them: f16, but f32 in llama2.c's files; a packed kind rounds those to f16.
+    /// checkpoint has them: f16, or f32 and bf16, which a packed kind rounds to f16.
     pub fn read_row_grid(&self, row: usize, out: &mut GridRow) -> Result<()> {
         let grid = self.grid().ok_or_else(|| error!("tensor {}: has no grid", self.name))?;
         self.check_row(row, self.cols())?;
         out.resize(grid, self.cols());
-        self.fill_row_grid(row, out);
+        self.fill_row_grid(row, out).map_err(|e| self.fault(row, 0, e))?;
         match out.scales.iter().chain(&out.mins).find(|value| !value.is_finite()) {
             None => Ok(()),
             Some(value) => Err(self.fault(row, 0, error!("row {row} has a scale of {value}"))),
@@ -264,6 +322,7 @@ impl Tensor {
         match &self.node {
             Node::Stored(stored) => Some(&stored.file),
             Node::Int8Groups(groups) => Some(&groups.file),
+            Node::Packed(packed) => packed.scales.file_of(row, 0),
             Node::ConcatCols(parts) => {
                 let mut col = col;
                 for part in parts {
@@ -288,37 +347,41 @@ impl Tensor {
         }
     }
 
-    fn fill_row(&self, row: usize, out: &mut [f32]) {
+    fn fill_row(&self, row: usize, out: &mut [f32]) -> Result<()> {
         match &self.node {
             Node::Stored(stored) => stored.fill_row(row, out),
             Node::Int8Groups(groups) => groups.fill_row(row, out),
+            Node::Packed(packed) => return packed.fill_row(row, out),
             Node::ConcatCols(parts) => {
                 let mut rest = out;
                 for part in parts {
                     let (here, after) = rest.split_at_mut(part.cols());
-                    part.fill_row(row, here);
+                    part.fill_row(row, here)?;
                     rest = after;
                 }
             }
             Node::ConcatRows(_) | Node::HalfSplit { .. } | Node::Slice { .. } => {
                 if let Some((source, row)) = self.source_of(row) {
-                    source.fill_row(row, out);
+                    return source.fill_row(row, out);
                 }
             }
         }
+        Ok(())
     }
 
-    fn fill_row_grid(&self, row: usize, out: &mut GridRow) {
+    fn fill_row_grid(&self, row: usize, out: &mut GridRow) -> Result<()> {
         match &self.node {
             Node::Stored(stored) => stored.fill_row_grid(row, out),
             Node::Int8Groups(groups) => groups.fill_row_grid(row, out),
+            Node::Packed(packed) => return packed.fill_row_grid(row, out),
             Node::ConcatCols(_) => {}
             Node::ConcatRows(_) | Node::HalfSplit { .. } | Node::Slice { .. } => {
                 if let Some((source, row)) = self.source_of(row) {
-                    source.fill_row_grid(row, out);
+                    return source.fill_row_grid(row, out);
                 }
             }
         }
+        Ok(())
     }
 
     /// The tensor, and its row, that a row of a tensor made of others comes from.
@@ -339,7 +402,7 @@ impl Tensor {
                 Some((source.as_ref(), head * 2 * half + i % half * 2 + i / half))
             }
             Node::Slice { source, start } => Some((source.as_ref(), start + row)),
-            Node::Stored(_) | Node::Int8Groups(_) | Node::ConcatCols(_) => None,
+            Node::Stored(_) | Node::Int8Groups(_) | Node::Packed(_) | Node::ConcatCols(_) => None,
         }
     }
 }

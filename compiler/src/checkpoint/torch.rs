@@ -126,6 +126,9 @@ fn tensor(file: &Arc<SourceFile>, storages: &Storages, name: &str, value: &Value
         "f16" => Encoding::F16,
         "bf16" => Encoding::Bf16,
         "f64" => Encoding::F64,
+        "int8" => Encoding::I8,
+        "int32" => Encoding::I32,
+        "int64" => Encoding::I64,
         other => return Err(fault(error!("dtype {other} is not one that weights have"))),
     };
     let range = stored_range(storages, &tensor.storage).map_err(fault)?;

@@ -140,6 +140,8 @@ pub fn parse(config: &Value) -> Result<ModelConfig, String> {
         multipliers(&keys, &mut model)?;
     }
     refuse_other_maths(&keys)?;
+    // How the weights are stored is the checkpoint reader's matter.
+    keys.ignore(&["quantization_config"]);
     keys.ignore(HARMLESS);
     keys.finish()?;
     model.check()?;

@@ -41,7 +41,8 @@ pub fn parse(params: &Value, seen: Seen) -> Result<ModelConfig, String> {
         tied: seen.tied,
         ..ModelConfig::plain()
     };
-    keys.must_be("quantization_args", &[])?;
+    // How the weights are stored is the checkpoint reader's matter.
+    keys.ignore(&["quantization_args"]);
     keys.must_be("lora_args", &[])?;
     keys.must_be("tie_word_embeddings", &[json!(seen.tied)])?;
     keys.ignore(HARMLESS);

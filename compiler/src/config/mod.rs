@@ -7,6 +7,8 @@ pub mod rope;
 #[cfg(test)]
 mod tests;
 
+pub use keys::Keys;
+
 /// Everything the model builder needs to know besides the weights. Numbers are checked when a value is made
 /// ([`ModelConfig::check`]), so later stages can rely on them.
 #[derive(Clone, Debug, PartialEq)]

@@ -137,7 +137,6 @@ fn what_changes_the_maths_is_refused_by_its_name() {
         (json!({"attention_logit_softcapping": 50.0}), "attention_logit_softcapping"),
         (json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor"),
         (json!({"num_local_experts": 8}), "num_local_experts"),
-        (json!({"quantization_config": {"quant_method": "gptq"}}), "quantization_config"),
         (json!({"rope_interleaved": true}), "rope_interleaved"),
         (json!({"rope_scaling": {"type": "longrope", "factor": 2.0}}), "longrope"),
         (json!({"rope_scaling": {"type": "linear"}}), "factor"),
