@@ -33,7 +33,7 @@ pub enum Command {
     Chat(Chat),
     /// Compile a checkpoint to an artifact
     Export(Export),
-    /// Measure how well a model predicts a text
+    /// Measure how well a model predicts a text, or how it does at tasks
     Eval(Eval),
     /// Show what is in a checkpoint or an artifact
     Inspect(Inspect),
@@ -177,17 +177,24 @@ pub struct Eval {
     /// An artifact, or a checkpoint (a name of the catalog, a directory or a file), which is exported to a temporary file
     pub model: String,
     /// The text to predict
-    #[arg(long, value_name = "FILE")]
-    pub text: PathBuf,
-    /// Tokens of a window, of which the second half is predicted
-    #[arg(long, value_name = "N", default_value_t = 512)]
-    pub ctx: usize,
-    /// Only this many windows
+    #[arg(long, value_name = "FILE", required_unless_present = "tasks")]
+    pub text: Option<PathBuf>,
+    /// Tasks of lm-evaluation-harness, several with commas between: TASK=FILE with documents as JSON lines, a file named after its
+    /// task (hellaswag.jsonl), or a directory of such files
+    #[arg(long, value_name = "TASK=FILE|DIR", conflicts_with = "text")]
+    pub tasks: Option<String>,
+    /// Tokens of a window (default: 512 of a text, of which the second half is predicted; for tasks all that the model has positions for)
+    #[arg(long, value_name = "N")]
+    pub ctx: Option<usize>,
+    /// Only this many windows, or documents of each task
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Compare with the predictions of this artifact or checkpoint, which is taken as it is
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "tasks")]
     pub base: Option<String>,
+    /// Write each document's log-likelihoods here, as JSON lines
+    #[arg(long, value_name = "FILE", requires = "tasks")]
+    pub samples: Option<PathBuf>,
     #[command(flatten)]
     pub format: Format,
     /// Threads (default: one for each processor)

@@ -63,6 +63,28 @@ fn a_checkpoint_is_evaluated_against_itself() {
 }
 
 #[test]
+fn tasks_are_run_from_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_string();
+    assert!(tcc(&["synth", "--shape", "tiny", "-o", &at("tiny")]).status.success());
+    let piqa = r#"{"goal": "Go", "sol1": "there", "sol2": "here", "label": 0}"#;
+    std::fs::write(at("piqa.jsonl"), format!("{piqa}\n{piqa}\n")).unwrap();
+    std::fs::write(at("page.txt"), " = Title = \n Some words . \n").unwrap();
+    let list = format!("{},wikitext={}", at("piqa.jsonl"), at("page.txt"));
+    let eval = |more: &[&str]| tcc(&[&["eval", &at("tiny"), "--tasks", &list], more].concat());
+    let text = String::from_utf8(eval(&[]).stdout).unwrap();
+    assert!(text.contains("acc_norm") && text.contains("bits_per_byte"), "{text}");
+    let json = eval(&["--json", "--limit", "1", "--samples", &at("samples")]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["tasks"][0]["task"], &json["tasks"][0]["documents"]), (&"piqa".into(), &1.into()));
+    assert!(json["tasks"][1]["word_perplexity"].as_f64().unwrap() > 1.0, "{json}");
+    assert_eq!(std::fs::read_to_string(at("samples")).unwrap().lines().count(), 2);
+    std::fs::write(at("piqa.jsonl"), "{\"goal\": 1}\n").unwrap();
+    let error = stderr(&eval(&[]));
+    assert!(error.contains("piqa.jsonl: document 1: \"sol1\" is no text"), "{error}");
+}
+
+#[test]
 fn failures_are_one_line_and_leave_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let pte = directory.path().join("tiny.pte");

@@ -1,12 +1,14 @@
-//! How well a model predicts a text: perplexity as llama.cpp computes it, and how far its predictions are from those of another
-//! model on the same tokens.
+//! How well a model predicts: perplexity of a text as llama.cpp computes it, how far its predictions are from those of another
+//! model on the same tokens, and the tasks of the lm-evaluation-harness.
 
 mod score;
 mod subject;
+mod tasks;
 mod windows;
 
 pub use score::{Divergence, Estimate, Report};
 pub use subject::{Subject, read_text};
+pub use tasks::{Figures, Sample, TaskFile, TaskReport, run_tasks, task_files};
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -21,19 +23,22 @@ use windows::{Window, Windows};
 /// Tokens of a call, and with that rows of logits in memory: a row has as many numbers as the vocabulary.
 const PIECE: usize = 128;
 
-#[derive(Clone, Copy, Debug)]
+/// Tokens of a window of a text.
+const TEXT_WINDOW: usize = 512;
+
+#[derive(Clone, Copy, Debug, Default)]
 pub struct EvalOptions {
-    /// Tokens of a window.
-    pub ctx: usize,
-    /// Windows at most.
+    /// Tokens of a window; none: 512 of a text, of tasks as many as the model has positions.
+    pub ctx: Option<usize>,
+    /// Windows, or documents of each task, at most.
     pub limit: Option<usize>,
     /// 0: as many as there are processors.
     pub threads: usize,
 }
 
-impl Default for EvalOptions {
-    fn default() -> Self {
-        EvalOptions { ctx: 512, limit: None, threads: 0 }
+impl EvalOptions {
+    fn text_window(&self) -> usize {
+        self.ctx.unwrap_or(TEXT_WINDOW)
     }
 }
 
@@ -47,6 +52,8 @@ pub enum EvalError {
     File { path: PathBuf, why: String },
     #[error("{0}: holds no tokenizer")]
     NoTokenizer(String),
+    #[error("{0}: {1}")]
+    Tasks(String, String),
     #[error("windows of {0} tokens: the smallest that has a second half to predict is 4")]
     Context(usize),
     #[error("the text has {tokens} tokens, fewer than one window of {ctx}")]
@@ -94,7 +101,7 @@ pub fn evaluate(
         }
         predict(&windows.get(done), &mut model, base.as_mut(), &mut score)?;
     }
-    Ok(score.report(windows.count()))
+    Ok(score.report(windows.count(), options.text_window()))
 }
 
 fn check_vocabularies(model: &Model, base: Option<&Arc<Model>>) -> Result<(), EvalError> {
@@ -141,7 +148,7 @@ impl Runner {
             threads: options.threads,
             chunk: PIECE,
             max_rows: PIECE,
-            context: options.ctx,
+            context: options.text_window(),
             ..EngineOptions::default()
         };
         let mut engine = Engine::new(Arc::clone(model), &options).map_err(|error| error.in_place(model.name()))?;

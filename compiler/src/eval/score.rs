@@ -20,6 +20,8 @@ impl Estimate {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     pub windows: usize,
+    /// Tokens of a window.
+    pub ctx: usize,
     /// Tokens that were predicted.
     pub positions: usize,
     pub perplexity: Estimate,
@@ -54,20 +56,20 @@ pub struct Score {
 }
 
 #[derive(Default)]
-struct Sum {
+pub struct Sum {
     count: usize,
     sum: f64,
     squares: f64,
 }
 
 impl Sum {
-    fn add(&mut self, value: f64) {
+    pub fn add(&mut self, value: f64) {
         self.count += 1;
         self.sum += value;
         self.squares += value * value;
     }
 
-    fn mean(&self) -> Estimate {
+    pub fn mean(&self) -> Estimate {
         let count = self.count as f64;
         let value = self.sum / count;
         let variance = (self.squares / count - value * value).max(0.0);
@@ -98,9 +100,9 @@ impl Score {
         self.same += usize::from(likeliest(logits) == likeliest(base));
     }
 
-    pub fn report(mut self, windows: usize) -> Report {
+    pub fn report(mut self, windows: usize, ctx: usize) -> Report {
         let divergence = (!self.klds.is_empty()).then(|| self.divergence());
-        Report { windows, positions: self.surprise.count, perplexity: self.surprise.exp_mean(), divergence }
+        Report { windows, ctx, positions: self.surprise.count, perplexity: self.surprise.exp_mean(), divergence }
     }
 
     fn divergence(&mut self) -> Divergence {
@@ -120,7 +122,7 @@ impl Score {
     }
 }
 
-fn log_sum_exp(logits: &[f32]) -> f64 {
+pub fn log_sum_exp(logits: &[f32]) -> f64 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|logit| f64::from((logit - largest).exp())).sum();
     f64::from(largest) + sum.ln()
@@ -133,7 +135,7 @@ fn divergence(logits: &[f32], norm: f64, base: &[f32], base_norm: f64) -> f64 {
 }
 
 /// The first of the largest.
-fn likeliest(logits: &[f32]) -> usize {
+pub fn likeliest<T: Copy + PartialOrd>(logits: &[T]) -> usize {
     let best = logits.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
     best.map_or(0, |(index, _)| index)
 }
@@ -154,7 +156,7 @@ mod tests {
         let mut score = Score::default();
         score.add_pair(&q, &p, 0);
         score.add_pair(&q, &p, 2);
-        let report = score.report(1);
+        let report = score.report(1, 4);
         close(report.perplexity.value, 8f64.sqrt());
         let divergence = report.divergence.unwrap();
         close(divergence.base_perplexity.value, 8f64.sqrt());

@@ -16,7 +16,7 @@ pub struct Window(Vec<u32>);
 
 impl<'a> Windows<'a> {
     pub fn new(text: &'a Text, options: &EvalOptions) -> Result<Windows<'a>, EvalError> {
-        let (tokens, ctx) = (text.tokens.len(), options.ctx);
+        let (tokens, ctx) = (text.tokens.len(), options.text_window());
         if ctx < SMALLEST {
             return Err(EvalError::Context(ctx));
         }
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn windows_do_not_overlap_and_begin_with_bos() {
         let text = Text { tokens: (10..37).collect(), bos: Some(1) };
-        let options = EvalOptions { ctx: 8, ..EvalOptions::default() };
+        let options = EvalOptions { ctx: Some(8), ..EvalOptions::default() };
         let windows = Windows::new(&text, &options).unwrap();
         assert_eq!(windows.count(), 3);
         let second = windows.get(1);
@@ -82,7 +82,7 @@ mod tests {
     fn what_has_nothing_to_predict_is_refused() {
         let text = Text { tokens: vec![0; 7], bos: None };
         let message = |ctx, limit| {
-            let options = EvalOptions { ctx, limit, ..EvalOptions::default() };
+            let options = EvalOptions { ctx: Some(ctx), limit, ..EvalOptions::default() };
             Windows::new(&text, &options).err().map(|error| error.to_string())
         };
         assert_eq!(message(7, None), None);
