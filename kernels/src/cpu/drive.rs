@@ -14,9 +14,10 @@ use crate::layout::{Kind, block_bytes};
 use crate::pack::{Block, unpack_row};
 
 use super::Isa;
+use super::cached::{ATTENTION_TOKENS, Heads, RopeKv};
 use super::q8::Q8Mut;
 use super::scalar;
-use super::views::{ATTENTION_TOKENS, Epilogue, Heads, Q8Rows, RopeKv, Rows};
+use super::views::{Epilogue, Q8Rows, Rows};
 
 /// # Safety
 /// `args` points to an `A` and `call` to a `Call`, both valid for `'a`.

@@ -5,15 +5,18 @@
 
 #[cfg(target_arch = "aarch64")]
 pub mod arm;
+pub mod cached;
 pub mod drive;
+pub mod flash;
 pub mod q8;
 pub mod scalar;
 pub mod views;
 #[cfg(target_arch = "x86_64")]
 pub mod x86;
 
+use cached::{Heads, RopeKv};
 use q8::Q8Mut;
-use views::{Epilogue, Heads, Q8Rows, RopeKv, Rows};
+use views::{Epilogue, Q8Rows, Rows};
 
 use crate::pack::Block;
 

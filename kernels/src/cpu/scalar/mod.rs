@@ -8,8 +8,9 @@ pub mod norm;
 pub mod rope;
 
 use super::Isa;
+use super::cached::{Heads, RopeKv};
 use super::q8::Q8Mut;
-use super::views::{Epilogue, Heads, Q8Rows, RopeKv, Rows};
+use super::views::{Epilogue, Q8Rows, Rows};
 use crate::pack::Block;
 
 #[derive(Clone, Copy)]

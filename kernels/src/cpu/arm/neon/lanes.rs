@@ -3,7 +3,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use crate::cpu::views::Element;
+use crate::cpu::cached::Element;
 
 #[inline]
 #[target_feature(enable = "neon")]

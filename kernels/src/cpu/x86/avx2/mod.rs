@@ -16,9 +16,10 @@ mod norm;
 mod rope;
 
 use crate::cpu::Isa;
+use crate::cpu::cached::{Heads, RopeKv};
 use crate::cpu::q8::Q8Mut;
 use crate::cpu::scalar::Scalar;
-use crate::cpu::views::{Epilogue, Heads, Q8Rows, RopeKv, Rows};
+use crate::cpu::views::{Epilogue, Q8Rows, Rows};
 use crate::pack::Block;
 
 #[derive(Clone, Copy)]
@@ -56,6 +57,10 @@ impl Isa for Avx2 {
         activation::swiglu(gate: &[f32], up: &[f32], y: &mut [f32]);
         activation::swiglu_q8(gate: &[f32], up: &[f32], y: Q8Mut);
         rope::rope_kv(token: RopeKv);
-        attention::attention(tokens: &mut [Heads]);
+    }
+
+    fn attention(self, tokens: &mut [Heads]) {
+        // SAFETY: a value of `Avx2` proves that the CPU has the features.
+        unsafe { attention::attention(self, tokens) }
     }
 }

@@ -1,0 +1,63 @@
+//! What attention asks of an instruction set.
+
+use crate::abi::KV_TILE;
+use crate::cpu::cached::Element;
+
+/// Vectors of f32. A value of the type proves that the CPU has the instructions.
+pub trait Lanes: Copy {
+    type V: Copy;
+    /// A multiple of `KV_TILE`, at most two of them.
+    const WIDTH: usize;
+    /// Whether 32 vectors, not 16, can be held at a time.
+    const MANY: bool;
+
+    fn splat(self, x: f32) -> Self::V;
+    /// The first `WIDTH` values.
+    fn load(self, x: &[f32]) -> Self::V;
+    fn load_f16(self, x: &[u16]) -> Self::V;
+    fn store(self, x: &mut [f32], value: Self::V);
+    /// A row of each tile of a vector, one after the other; where one tile is a vector, the second is ignored.
+    fn tiles(self, x: [&[f32; KV_TILE]; 2]) -> Self::V;
+    fn tiles_f16(self, x: [&[u16; KV_TILE]; 2]) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `e^x`; zero below −87.3, where it would leave the normal numbers.
+    fn exp(self, x: Self::V) -> Self::V;
+    /// Asks for the cache line that holds this.
+    fn prefetch<T>(self, x: &T);
+    fn sum(self, x: Self::V) -> f32;
+    fn largest(self, x: Self::V) -> f32;
+}
+
+/// An element of the cache as lanes load it.
+pub trait Cell: Element {
+    fn load<L: Lanes>(l: L, x: &[Self]) -> L::V;
+    fn tiles<L: Lanes>(l: L, x: [&[Self; KV_TILE]; 2]) -> L::V;
+}
+
+impl Cell for f32 {
+    #[inline(always)]
+    fn load<L: Lanes>(l: L, x: &[f32]) -> L::V {
+        l.load(x)
+    }
+
+    #[inline(always)]
+    fn tiles<L: Lanes>(l: L, x: [&[f32; KV_TILE]; 2]) -> L::V {
+        l.tiles(x)
+    }
+}
+
+impl Cell for u16 {
+    #[inline(always)]
+    fn load<L: Lanes>(l: L, x: &[u16]) -> L::V {
+        l.load_f16(x)
+    }
+
+    #[inline(always)]
+    fn tiles<L: Lanes>(l: L, x: [&[u16; KV_TILE]; 2]) -> L::V {
+        l.tiles_f16(x)
+    }
+}

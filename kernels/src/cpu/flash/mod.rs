@@ -1,0 +1,246 @@
+//! Attention with a running softmax over the cache's blocks, generic over the instruction set.
+//!
+//! The context is cut into segments of `SEGMENT` positions. Within one, after each block: `most` the largest score so far, `total`
+//! the sum of `exp(score - most)`, `y` the sum of `exp(score - most) v`; where `most` grows, the others are multiplied by
+//! `exp(old - new)`. Segments are joined in order by the same rule. So it does not matter who computes a segment, nor with
+//! which tokens: a query's result is the same to the bit.
+//!
+//! All queries of a tile (some tokens, and the heads that share the KV head) visit a block together; where they are many,
+//! the block's f16 are turned into f32 once for all.
+//!
+//! Functions here are generic, so they carry no `#[target_feature]`: they are always inlined into ones that do.
+
+#![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by loops that unroll")]
+
+mod block;
+mod lanes;
+
+pub use lanes::{Cell, Lanes};
+
+use crate::abi::{KV_BLOCK, Partial};
+use crate::cpu::cached::{Heads, KvBlock, segments, spans};
+use block::{Scores, scores, soften, weigh};
+
+/// A tile of few queries reads the cache as it is.
+type Few = Work<8, 1024, 0>;
+/// Many queries make up for a detour over memory.
+type Many = Work<64, 8192, 8192>;
+
+/// Whether `attention` can be used for heads of this size.
+pub fn fits<L: Lanes>(head_dim: usize) -> bool {
+    head_dim.is_multiple_of(L::WIDTH) && head_dim <= Few::VALUES
+}
+
+/// Tokens of one KV head.
+#[inline(always)]
+pub fn attention<L: Lanes>(l: L, tokens: &mut [Heads]) {
+    for tokens in tokens.chunk_by_mut(|a, b| a.cache.same_sequence(&b.cache)) {
+        match tokens[0].cache.f16 {
+            true => sequence::<L, u16>(l, tokens),
+            false => sequence::<L, f32>(l, tokens),
+        }
+    }
+}
+
+/// Tokens of one sequence.
+#[inline(always)]
+fn sequence<L: Lanes, E: Cell>(l: L, tokens: &mut [Heads]) {
+    let &Heads { count, head_dim, .. } = &tokens[0];
+    if tokens.len() * count <= Few::queries(head_dim) {
+        return Few::new().attend::<L, E>(l, Tile { tokens, first: 0, heads: count, head_dim });
+    }
+    let most = Many::queries(head_dim);
+    let mut work = Many::new();
+    for tokens in tokens.chunks_mut((most / count).max(1)) {
+        for first in (0..count).step_by(most) {
+            work.attend::<L, E>(l, Tile { tokens, first, heads: most.min(count - first), head_dim });
+        }
+    }
+}
+
+/// The queries of heads `first..first + heads` of some tokens: token `t`'s head `h` is query `t * heads + h`.
+struct Tile<'t, 'a> {
+    tokens: &'t mut [Heads<'a>],
+    first: usize,
+    heads: usize,
+    head_dim: usize,
+}
+
+/// For each of up to `Q` queries, what a segment's blocks so far add up to, and its scores in the block at hand.
+struct Work<const Q: usize, const VALUES: usize, const WIDE: usize> {
+    most: [f32; Q],
+    total: [f32; Q],
+    shrink: [f32; Q],
+    /// The segments before.
+    sums: [Partial; Q],
+    scores: Scores<Q>,
+    y: [f32; VALUES],
+    /// Keys or values of the block as f32, where they fit.
+    wide: [f32; WIDE],
+}
+
+impl<'a> Tile<'_, 'a> {
+    fn queries(&self) -> usize {
+        self.tokens.len() * self.heads
+    }
+
+    #[inline(always)]
+    fn query(&self, i: usize) -> &'a [f32] {
+        let head = self.first + i % self.heads;
+        &self.tokens[i / self.heads].q()[head * self.head_dim..][..self.head_dim]
+    }
+}
+
+impl<const Q: usize, const VALUES: usize, const WIDE: usize> Work<Q, VALUES, WIDE> {
+    const VALUES: usize = VALUES;
+
+    fn new() -> Self {
+        Work {
+            most: [0.0; Q],
+            total: [0.0; Q],
+            shrink: [0.0; Q],
+            sums: [Partial::NONE; Q],
+            scores: [[0.0; KV_BLOCK]; Q],
+            y: [0.0; VALUES],
+            wide: [0.0; WIDE],
+        }
+    }
+
+    /// Queries that there is room for.
+    fn queries(head_dim: usize) -> usize {
+        Q.min(VALUES / head_dim)
+    }
+
+    #[inline(always)]
+    fn attend<L: Lanes, E: Cell>(&mut self, l: L, mut tile: Tile) {
+        // A token's view of the cache ends with the token.
+        let Some(&Heads { cache, end, .. }) = tile.tokens.iter().max_by_key(|token| token.end) else { return };
+        let begin = tile.tokens.iter().map(|token| token.begin).min().unwrap_or(end);
+        for (begin, end) in segments(begin, end) {
+            self.most.fill(f32::NEG_INFINITY);
+            self.total.fill(0.0);
+            self.y[..tile.queries() * tile.head_dim].fill(0.0);
+            let mut spans = spans(begin, end).peekable();
+            while let Some((begin, end)) = spans.next() {
+                let next = spans.peek().map(|(begin, _)| cache.block(*begin));
+                self.visit::<L, E>(l, &tile, cache.block(begin), next, begin, end);
+            }
+            self.join(l, &mut tile, begin, end);
+        }
+        self.finish(l, &mut tile);
+    }
+
+    /// All queries' step over positions `begin..end` of one block.
+    #[inline(always)]
+    fn visit<L: Lanes, E: Cell>(
+        &mut self,
+        l: L,
+        tile: &Tile,
+        block: KvBlock<E>,
+        next: Option<KvBlock<E>>,
+        begin: usize,
+        end: usize,
+    ) {
+        let mut queries: [&[f32]; Q] = [&[]; Q];
+        for (i, query) in queries.iter_mut().enumerate().take(tile.queries()) {
+            *query = tile.query(i);
+        }
+        let queries = &queries[..tile.queries()];
+        let positions = begin % KV_BLOCK..(end - 1) % KV_BLOCK + 1;
+        let widen = size_of::<E>() < 4 && block.k.len() <= WIDE;
+        match widen {
+            true => scores(l, queries, widened(l, block.k, &mut self.wide), &[], &positions, &mut self.scores),
+            false => scores(l, queries, block.k, block.v, &positions, &mut self.scores),
+        }
+        self.soften(l, tile, begin, end);
+        let y = &mut self.y[..queries.len() * tile.head_dim];
+        let ahead = next.map_or(&[][..], |next| next.k);
+        match widen {
+            true => weigh(l, &self.scores, widened(l, block.v, &mut self.wide), &[], &positions, &self.shrink, y),
+            false => weigh(l, &self.scores, block.v, ahead, &positions, &self.shrink, y),
+        }
+    }
+
+    /// Turns scores into weights, zero for what a query does not see.
+    #[inline(always)]
+    fn soften<L: Lanes>(&mut self, l: L, tile: &Tile, begin: usize, end: usize) {
+        let first = begin / KV_BLOCK * KV_BLOCK;
+        for i in 0..tile.queries() {
+            let token = &tile.tokens[i / tile.heads];
+            let (from, to) = (token.begin.max(begin), token.end.min(end));
+            let scores = &mut self.scores[i];
+            if from >= to {
+                scores.fill(0.0);
+                self.shrink[i] = 1.0;
+                continue;
+            }
+            scores[..from - first].fill(f32::NEG_INFINITY);
+            scores[to - first..].fill(f32::NEG_INFINITY);
+            self.shrink[i] = soften(l, scores, token.scale, &mut self.most[i], &mut self.total[i]);
+        }
+    }
+
+    /// Adds the segment `begin..end` to what came before.
+    #[inline(always)]
+    fn join<L: Lanes>(&mut self, l: L, tile: &mut Tile, begin: usize, end: usize) {
+        let head_dim = tile.head_dim;
+        for i in 0..tile.queries() {
+            let token = &mut tile.tokens[i / tile.heads];
+            if token.begin >= end || token.end <= begin {
+                continue;
+            }
+            let part = Partial { most: self.most[i], total: self.total[i] };
+            let (first, y) = (token.begin >= begin, &self.y[i * head_dim..][..head_dim]);
+            let out = token.y_of(tile.first + i % tile.heads);
+            if first {
+                self.sums[i] = part;
+                out.copy_from_slice(y);
+            } else {
+                add_part(l, &mut self.sums[i], out, part, y);
+            }
+        }
+    }
+
+    /// Gives the sums to who joins them, or the result where they are the whole context's.
+    #[inline(always)]
+    fn finish<L: Lanes>(&self, l: L, tile: &mut Tile) {
+        for i in 0..tile.queries() {
+            let (token, head) = (&mut tile.tokens[i / tile.heads], tile.first + i % tile.heads);
+            match token.sum_of(head) {
+                Some(sum) => *sum = self.sums[i],
+                None => divide(l, token.y_of(head), self.sums[i].total),
+            }
+        }
+    }
+}
+
+/// `values` becomes what the cells are.
+#[inline(always)]
+fn widened<'v, L: Lanes, E: Cell>(l: L, cells: &[E], values: &'v mut [f32]) -> &'v [f32] {
+    let values = &mut values[..cells.len()];
+    for (cells, values) in cells.chunks_exact(L::WIDTH).zip(values.chunks_exact_mut(L::WIDTH)) {
+        l.store(values, E::load(l, cells));
+    }
+    values
+}
+
+/// What two parts of a context, one after the other, make together.
+#[inline(always)]
+pub fn add_part<L: Lanes>(l: L, sum: &mut Partial, y: &mut [f32], part: Partial, part_y: &[f32]) {
+    let most = sum.most.max(part.most);
+    let [old, new] = [sum.most, part.most].map(|m| l.largest(l.exp(l.splat(m - most))));
+    *sum = Partial { most, total: sum.total * old + part.total * new };
+    for (y, part_y) in y.chunks_exact_mut(L::WIDTH).zip(part_y.chunks_exact(L::WIDTH)) {
+        let grown = l.mul(l.load(part_y), l.splat(new));
+        l.store(y, l.fma(l.load(y), l.splat(old), grown));
+    }
+}
+
+/// `y / total`
+#[inline(always)]
+pub fn divide<L: Lanes>(l: L, y: &mut [f32], total: f32) {
+    let inverse = l.splat(1.0 / total);
+    for y in y.chunks_exact_mut(L::WIDTH) {
+        l.store(y, l.mul(l.load(y), inverse));
+    }
+}

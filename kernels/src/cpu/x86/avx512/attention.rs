@@ -1,0 +1,122 @@
+//! Attention with vectors of sixteen.
+
+use core::arch::x86_64::*;
+
+use crate::abi::KV_TILE;
+use crate::cpu::Isa;
+use crate::cpu::cached::Heads;
+use crate::cpu::flash::{self, Lanes};
+
+use super::Avx512;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub fn attention(isa: Avx512, tokens: &mut [Heads]) {
+    match tokens {
+        [first, ..] if flash::fits::<Avx512>(first.head_dim) => flash::attention(isa, tokens),
+        _ => isa.base().attention(tokens),
+    }
+}
+
+/// An expression of intrinsics.
+macro_rules! vector {
+    ($value:expr) => {
+        // SAFETY: a value of `Avx512` proves that the CPU has the features; loads and stores are within what they are given.
+        unsafe { $value }
+    };
+}
+
+impl Lanes for Avx512 {
+    type V = __m512;
+    const WIDTH: usize = 16;
+    const MANY: bool = true;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        vector!(_mm512_set1_ps(x))
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32]) -> __m512 {
+        vector!(_mm512_loadu_ps(x[..16].as_ptr()))
+    }
+
+    #[inline(always)]
+    fn load_f16(self, x: &[u16]) -> __m512 {
+        vector!(_mm512_cvtph_ps(_mm256_loadu_si256(x[..16].as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn store(self, x: &mut [f32], value: __m512) {
+        vector!(_mm512_storeu_ps(x[..16].as_mut_ptr(), value));
+    }
+
+    #[inline(always)]
+    fn tiles(self, x: [&[f32; KV_TILE]; 2]) -> __m512 {
+        vector!({
+            let [low, high] = x.map(|x| _mm256_castps_pd(_mm256_loadu_ps(x.as_ptr())));
+            _mm512_castpd_ps(_mm512_insertf64x4::<1>(_mm512_castpd256_pd512(low), high))
+        })
+    }
+
+    #[inline(always)]
+    fn tiles_f16(self, x: [&[u16; KV_TILE]; 2]) -> __m512 {
+        vector!({
+            let [low, high] = x.map(|x| _mm_loadu_si128(x.as_ptr().cast()));
+            _mm512_cvtph_ps(_mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high))
+        })
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        vector!(_mm512_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        vector!(_mm512_add_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        vector!(_mm512_max_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        vector!(_mm512_fmadd_ps(a, b, c))
+    }
+
+    /// The polynomial is AVX2's.
+    #[inline(always)]
+    fn exp(self, x: __m512) -> __m512 {
+        vector!({
+            let normal = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, _mm512_set1_ps(-87.3));
+            // The second operand is the result where one is not a number.
+            let x = _mm512_min_ps(_mm512_set1_ps(88.0), x);
+            let n = _mm512_roundscale_ps::<0>(_mm512_mul_ps(x, _mm512_set1_ps(core::f32::consts::LOG2_E)));
+            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693_359_4), x);
+            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.121_944_4e-4), r);
+            let mut p = _mm512_set1_ps(1.987_569_1e-4);
+            for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+                p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c));
+            }
+            let p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), _mm512_add_ps(r, _mm512_set1_ps(1.0)));
+            _mm512_maskz_scalef_ps(normal, p, n)
+        })
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, x: &T) {
+        vector!(_mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(x).cast()));
+    }
+
+    #[inline(always)]
+    fn sum(self, x: __m512) -> f32 {
+        vector!(_mm512_reduce_add_ps(x))
+    }
+
+    #[inline(always)]
+    fn largest(self, x: __m512) -> f32 {
+        vector!(_mm512_reduce_max_ps(x))
+    }
+}
