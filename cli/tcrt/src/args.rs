@@ -17,6 +17,9 @@ pub enum Command {
     Run(Run),
     /// Talk with a model, turn by turn
     Chat(Chat),
+    /// Serve models over HTTP, with OpenAI's API
+    #[command(disable_help_flag = true)]
+    Serve(Passed),
     /// Measure prefill, decode, loading and memory
     Bench(Bench),
     /// What a file holds, and to the byte what a session will use
@@ -159,6 +162,58 @@ pub struct Guessing {
     /// Most tokens guessed at a time
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub guesses: usize,
+}
+
+/// What `tcrt-serve` is given.
+#[derive(Args)]
+pub struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FILE|OPTION")]
+    pub args: Vec<std::ffi::OsString>,
+}
+
+/// Serves models over HTTP, with OpenAI's API
+#[derive(Parser)]
+#[command(name = "tcrt serve", bin_name = "tcrt serve", version, arg_required_else_help = true)]
+pub struct Serve {
+    /// Exported models; each is served under its file's name
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub listen: Listen,
+}
+
+/// How models are served.
+#[derive(Args)]
+pub struct Listen {
+    /// Address to listen at; 0.0.0.0 is every network this machine is in
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: std::net::IpAddr,
+    /// Port; 0 is any that is free
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    pub port: u16,
+    /// Key that requests must bring; may be given several times [default: what TCRT_API_KEY holds]
+    #[arg(long, value_name = "KEY")]
+    pub api_key: Vec<String>,
+    /// Site whose pages may ask, as https://example.org, or * for all; may be given several times
+    #[arg(long, value_name = "ORIGIN")]
+    pub cors: Vec<String>,
+    /// Replies that run at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_concurrency: u16,
+    /// Replies that may wait; more are refused with status 429
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub max_queue: u16,
+    /// Ended conversations kept in memory, for those that go on or begin alike
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub keep: u16,
+    /// Seconds that a request may take; 0 is no limit
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub timeout: u64,
+    /// Most MB of a request
+    #[arg(long, value_name = "MB", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_body: u16,
+    #[command(flatten)]
+    pub engine: Engine,
 }
 
 #[derive(Args)]

@@ -11,4 +11,5 @@ pub mod open;
 pub mod options;
 pub mod output;
 pub mod run;
+pub mod serve;
 pub mod tokenize;

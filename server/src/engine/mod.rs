@@ -1,0 +1,140 @@
+//! Runs many replies at once on one model: a thread that makes one ragged call after the other, each with the next token of every
+//! reply and as much of the new prompts as there is room for.
+
+mod active;
+mod logprob;
+mod prefixes;
+mod queue;
+mod reply;
+mod request;
+mod share;
+mod worker;
+
+pub use request::{End, Event, Failure, Finish, Refused, Request, Scored};
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use tcrt::tokenizer::Tokenizer;
+use tcrt::{EngineOptions, Error, ErrorKind, KvType, MemoryPlan, Model};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::metrics::EngineMetrics;
+use queue::{Job, Ticket};
+use worker::Worker;
+
+/// Called before each call of the engine.
+pub type StepHook = Arc<dyn Fn() + Send + Sync>;
+
+#[derive(Clone)]
+pub struct Options {
+    /// 0: as many as there are processors.
+    pub threads: usize,
+    /// Positions of a sequence; 0: the model's, but at most 8192.
+    pub context: usize,
+    /// Tokens of one call.
+    pub chunk: usize,
+    pub kv_dtype: KvType,
+    /// Replies that run at once.
+    pub concurrency: usize,
+    /// Replies that may wait.
+    pub queue: usize,
+    /// Ended sequences kept for prompts that begin alike.
+    pub kept: usize,
+    /// For tests, which hold the engine here.
+    pub before_step: Option<StepHook>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            threads: 0,
+            context: 0,
+            chunk: 256,
+            kv_dtype: KvType::F16,
+            concurrency: 16,
+            queue: 128,
+            kept: 16,
+            before_step: None,
+        }
+    }
+}
+
+impl Options {
+    fn engine(&self) -> EngineOptions {
+        // Every reply needs a token of each call.
+        let chunk = self.chunk.max(self.concurrency);
+        EngineOptions {
+            threads: self.threads,
+            chunk,
+            // Where scores of a prompt are asked for, every token has a row. Memory is taken as rows are used.
+            max_rows: chunk,
+            kv_dtype: self.kv_dtype,
+            context: self.context,
+            max_sequences: self.concurrency + self.kept,
+            tier: None,
+        }
+    }
+}
+
+/// The way to a running engine. When the last one is dropped, the engine finishes what it has and ends.
+pub struct Engine {
+    jobs: Sender<Job>,
+    /// Replies that run or wait.
+    taken: Arc<AtomicUsize>,
+    most: usize,
+    plan: MemoryPlan,
+    thread: JoinHandle<()>,
+    pub metrics: Arc<EngineMetrics>,
+}
+
+impl Engine {
+    /// `turn` is held during a call: engines that share it never run at the same time.
+    pub fn start(
+        model: Arc<Model>,
+        tokenizer: Arc<Tokenizer>,
+        options: &Options,
+        turn: Arc<Mutex<()>>,
+    ) -> tcrt::Result<Engine> {
+        let engine = tcrt::Engine::new(model, &options.engine())?;
+        let plan = *engine.plan();
+        let (jobs, receiver) = channel();
+        let metrics = Arc::new(EngineMetrics::default());
+        let (options, shared) = (options.clone(), Arc::clone(&metrics));
+        let most = options.concurrency + options.queue;
+        let run = move || Worker::new(engine, &tokenizer, &options, turn, shared).run(&receiver);
+        let thread = thread::Builder::new().name("tcrt-engine".into()).spawn(run);
+        let failed = |error| Error::new(ErrorKind::LimitExceeded, format!("cannot start the engine: {error}"));
+        Ok(Engine { jobs, taken: Arc::default(), most, plan, thread: thread.map_err(failed)?, metrics })
+    }
+
+    pub fn plan(&self) -> &MemoryPlan {
+        &self.plan
+    }
+
+    /// Replies that may run and wait together.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Whether its thread still runs: a fault may have ended it.
+    pub fn is_alive(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    /// Takes all of these requests or none. Each event comes with the number of its request; the channel ends with an `End` or `Failed` for each.
+    /// Who drops the receiver ends the replies.
+    pub fn submit(&self, requests: Vec<Request>) -> Result<UnboundedReceiver<(usize, Event)>, Refused> {
+        let tickets = Ticket::take(&self.taken, requests.len(), self.most).ok_or(Refused::Busy)?;
+        let (events, receiver) = unbounded_channel();
+        let arrived = Instant::now();
+        for (index, (request, ticket)) in requests.into_iter().zip(tickets).enumerate() {
+            let job = Job { request, index, events: events.clone(), arrived, ticket: Some(ticket) };
+            self.jobs.send(job).map_err(|_| Refused::Gone)?;
+        }
+        Ok(receiver)
+    }
+}

@@ -1,0 +1,90 @@
+//! Requests that wait for a place.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Event, Request};
+
+/// A request on its way through the engine.
+pub struct Job {
+    pub request: Request,
+    /// Which of the caller's replies it is.
+    pub index: usize,
+    pub events: UnboundedSender<(usize, Event)>,
+    pub arrived: Instant,
+    /// Until the job has ended.
+    pub ticket: Option<Ticket>,
+}
+
+impl Job {
+    /// Tells the caller, who may have gone.
+    pub fn send(&self, event: Event) {
+        let _ = self.events.send((self.index, event));
+    }
+
+    /// Tells the caller the last there is to tell; the job's place is free before the caller knows.
+    pub fn end(&mut self, event: Event) {
+        self.ticket = None;
+        self.send(event);
+    }
+
+    pub fn abandoned(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    pub fn late(&self, now: Instant) -> bool {
+        self.request.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
+/// A place among those that run or wait, given back when dropped.
+pub struct Ticket(Arc<AtomicUsize>);
+
+impl Ticket {
+    /// As many places as asked for, or none.
+    pub fn take(taken: &Arc<AtomicUsize>, count: usize, most: usize) -> Option<Vec<Ticket>> {
+        let fits = |taken: usize| taken.checked_add(count).filter(|sum| *sum <= most);
+        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
+        Some((0..count).map(|_| Ticket(Arc::clone(taken))).collect())
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// In the order of arrival.
+#[derive(Default)]
+pub struct Queue {
+    waiting: Vec<Job>,
+}
+
+impl Queue {
+    pub fn push(&mut self, job: Job) {
+        self.waiting.push(job);
+    }
+
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub fn remove_where(&mut self, ended: impl FnMut(&mut Job) -> bool) -> impl Iterator<Item = Job> {
+        self.waiting.extract_if(.., ended)
+    }
+
+    /// The next to run: of those that are ready, the one whose flow runs least, the earliest among equals.
+    pub fn next(&mut self, running: impl Iterator<Item = u64>, ready: impl Fn(&Job) -> bool) -> Option<Job> {
+        let mut load: HashMap<u64, usize> = HashMap::new();
+        running.for_each(|flow| *load.entry(flow).or_default() += 1);
+        let candidates = self.waiting.iter().enumerate().filter(|(_, job)| ready(job));
+        let of = |job: &Job| load.get(&job.request.flow).copied().unwrap_or_default();
+        let (index, _) = candidates.min_by_key(|(_, job)| of(job))?;
+        Some(self.waiting.remove(index))
+    }
+}

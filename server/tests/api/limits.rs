@@ -1,0 +1,140 @@
+//! Too many, too long, too late, gone: what the server does then. Nothing here waits for a time, but where time is the subject.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+use tc_server::{Options, engine};
+
+use crate::support::{Gate, Service, engine_options, serve, start, text};
+
+fn held(gate: &Arc<Gate>, concurrency: usize, queue: usize) -> Service {
+    let options = engine::Options { concurrency, queue, before_step: Some(gate.hook()), ..engine_options() };
+    serve(&options, Options::default())
+}
+
+#[test]
+fn who_finds_no_place_is_told_to_come_back() {
+    let gate = Gate::closed();
+    let service = held(&gate, 1, 1);
+    let body = json!({ "prompt": "x", "max_tokens": 4, "temperature": 0 });
+    thread::scope(|scope| {
+        let first = scope.spawn(|| service.post("/v1/completions", &body));
+        gate.wait_for(1);
+        // One runs, and one may wait: two are too many.
+        let two = service.post("/v1/completions", &json!({ "prompt": "x", "n": 2 }));
+        assert_eq!((two.status, two.json()["error"]["code"].as_str()), (429, Some("queue_full")));
+        assert!(two.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+        let three = service.post("/v1/completions", &json!({ "prompt": "x", "n": 3 }));
+        assert_eq!(three.status, 400, "so many would never find places: {}", three.text);
+        gate.open();
+        assert_eq!(first.join().unwrap().status, 200);
+    });
+    assert_eq!(service.post("/v1/completions", &body).status, 200);
+}
+
+#[test]
+fn who_leaves_is_not_answered_any_more() {
+    for stream in [false, true] {
+        let gate = Gate::closed();
+        let service = held(&gate, 2, 2);
+        let body = json!({ "prompt": "x", "max_tokens": 2000, "ignore_eos": true, "stream": stream }).to_string();
+        let mut connection = TcpStream::connect(service.address).unwrap();
+        let head = format!(
+            "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}",
+            body.len()
+        );
+        write!(connection, "{head}\r\n\r\n{body}").unwrap();
+        gate.wait_for(1);
+        drop(connection);
+        // The engine finds out between two of its calls.
+        let mut calls = 0;
+        while service.metric("tcrt_abandoned_total") == 0.0 {
+            calls += 1;
+            assert!(calls < 1500, "the reply runs on");
+            gate.allow(1);
+            thread::sleep(Duration::from_millis(2));
+        }
+        gate.open();
+        let after = service.ask("/v1/completions", &json!({ "prompt": "x", "max_tokens": 3 }));
+        assert!(after["choices"][0]["finish_reason"].is_string());
+    }
+}
+
+#[test]
+fn what_takes_too_long_is_given_up() {
+    let hook: engine::StepHook = Arc::new(|| thread::sleep(Duration::from_millis(60)));
+    let options = engine::Options { before_step: Some(hook), ..engine_options() };
+    let service = serve(&options, Options { timeout: Some(Duration::from_millis(40)), ..Options::default() });
+    let body = json!({ "prompt": "x", "max_tokens": 100, "ignore_eos": true });
+    let answer = service.post("/v1/completions", &body);
+    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (504, Some("timeout")));
+}
+
+#[test]
+fn a_server_that_stops_finishes_its_answers() {
+    let gate = Gate::closed();
+    let mut service = held(&gate, 1, 1);
+    let running = service.running.take().unwrap();
+    let address = service.address;
+    let body = json!({ "prompt": "x", "max_tokens": 30, "ignore_eos": true });
+    let ask = || service.ask("/v1/completions", &body);
+    thread::scope(|scope| {
+        let asked = [scope.spawn(ask), scope.spawn(ask)];
+        gate.wait_for(1);
+        while service.get("/metrics", &[]).text.contains("tcrt_waiting{model=\"tiny\"} 0\n") {
+            gate.allow(1);
+        }
+        let stopping = scope.spawn(move || running.stop());
+        // New connections are refused as soon as it has begun to stop.
+        while TcpStream::connect(address).is_ok() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        gate.open();
+        for thread in asked {
+            assert_eq!(thread.join().unwrap()["usage"]["completion_tokens"], 30);
+        }
+        stopping.join().unwrap();
+    });
+}
+
+#[test]
+fn a_key_opens_and_nothing_else_does() {
+    let service =
+        serve(&engine_options(), Options { api_keys: vec!["secret".into(), "other".into()], ..Options::default() });
+    let with = |key: &str| service.get("/v1/models", &[("authorization", key)]).status;
+    assert_eq!([with("Bearer secret"), with("bearer other")], [200, 200]);
+    for wrong in ["Bearer secre", "Bearer secret2", "Bearer", "Basic secret", ""] {
+        assert_eq!(with(wrong), 401, "{wrong}");
+    }
+    let without = service.post("/v1/completions", &json!({ "prompt": "x" }));
+    assert_eq!((without.status, without.json()["error"]["code"].as_str()), (401, Some("invalid_api_key")));
+    assert_eq!(service.get("/health", &[]).status, 200);
+}
+
+#[test]
+fn pages_of_other_sites_may_ask_only_where_allowed() {
+    let allow = |service: &Service| {
+        let answer = service.get("/health", &[("origin", "https://a.example")]);
+        answer.header("access-control-allow-origin").map(str::to_owned)
+    };
+    assert_eq!(allow(&start()), None);
+    let one = |site: &str| serve(&engine_options(), Options { cors: vec![site.into()], ..Options::default() });
+    assert_eq!(allow(&one("https://b.example")), None);
+    assert_eq!(allow(&one("https://a.example")).as_deref(), Some("https://a.example"));
+    assert_eq!(allow(&one("*")).as_deref(), Some("https://a.example"));
+}
+
+#[test]
+fn the_context_ends_a_reply() {
+    let service = serve(&engine::Options { context: 64, ..engine_options() }, Options::default());
+    let body = json!({ "prompt": "x".repeat(50), "max_tokens": 500, "ignore_eos": true, "temperature": 0 });
+    let answer = service.ask("/v1/completions", &body);
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    // 50 tokens of prompt leave room for 14, and one more comes out of the last.
+    assert_eq!(answer["usage"]["completion_tokens"], 15);
+    assert!(!text(&answer).is_empty());
+}
