@@ -2,7 +2,7 @@
 
 use crate::chat::ChatFormat;
 use crate::native::{self, Native};
-use crate::program::verify::Verified;
+use crate::program::verify::{Op, Verified};
 use crate::program::{self, Cache, Program};
 use crate::sys::Mapping;
 use crate::tokenizer::Tokenizer;
@@ -134,6 +134,14 @@ impl Model {
         match &self.code {
             Code::Program { verified, .. } => Some(verified.program()),
             Code::Native(_) => None,
+        }
+    }
+
+    /// What each of the program's instructions means; none where the artifact has its program as code.
+    pub fn ops(&self) -> &[Op] {
+        match &self.code {
+            Code::Program { verified, .. } => verified.ops(),
+            Code::Native(_) => &[],
         }
     }
 

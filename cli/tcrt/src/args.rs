@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use tc_kernels::table::Tier;
 
 #[derive(Parser)]
 #[command(name = "tcrt", version, about = "Runs models exported by tcc", arg_required_else_help = true)]
@@ -218,7 +219,8 @@ pub struct Listen {
 
 #[derive(Args)]
 pub struct Bench {
-    pub file: PathBuf,
+    /// The model; --bandwidth and --kernels do without
+    pub file: Option<PathBuf>,
     /// Tokens of the prompt
     #[arg(short, value_name = "N", default_value_t = 128)]
     pub prompt: usize,
@@ -231,10 +233,37 @@ pub struct Bench {
     /// Tokens that stand in the context before
     #[arg(short, value_name = "N", default_value_t = 0)]
     pub depth: usize,
+    /// Sequences that decode together
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub batch: usize,
+    /// Use no kernels newer than these
+    #[arg(long, value_name = "TIER")]
+    pub isa: Option<Isa>,
+    /// Read memory with all threads, and say what share of that decoding reaches
+    #[arg(long, conflicts_with = "kernels")]
+    pub bandwidth: bool,
+    /// Each kernel alone, against the machine's limits, at the shapes of the model or at usual ones
     #[arg(long)]
+    pub kernels: bool,
+    /// Fail where a kernel's pick is more than 5 % slower than another variant that the CPU can run
+    #[arg(long, requires = "kernels")]
+    pub check: bool,
+    #[arg(long, conflicts_with = "kernels")]
     pub json: bool,
     #[command(flatten)]
     pub engine: Engine,
+}
+
+#[derive(Clone, Copy)]
+pub struct Isa(pub Tier);
+
+impl std::str::FromStr for Isa {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = || Tier::ALL.iter().map(|tier| tier.name()).collect::<Vec<_>>().join(", ");
+        Tier::from_name(text).map(Isa).ok_or_else(|| format!("must be one of {}", names()))
+    }
 }
 
 #[derive(Args)]

@@ -35,6 +35,11 @@ pub trait Isa: Copy {
 
     fn base(self) -> Self::Base;
 
+    /// Asks memory for the beginning of a block.
+    fn prefetch_first(self, w: &Block) {
+        self.base().prefetch_first(w);
+    }
+
     fn rms_norm(self, x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
         self.base().rms_norm(x, w, eps, y);
     }

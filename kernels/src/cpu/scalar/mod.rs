@@ -29,6 +29,8 @@ impl Isa for Scalar {
         self
     }
 
+    fn prefetch_first(self, _: &Block) {}
+
     fn rms_norm(self, x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
         norm::rms_norm(x, w, eps, y);
     }

@@ -48,6 +48,10 @@ impl Isa for Avx2 {
         Scalar
     }
 
+    fn prefetch_first(self, w: &Block) {
+        crate::cpu::x86::prefetch_first(w);
+    }
+
     calls! {
         norm::rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]);
         norm::rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: Q8Mut);
