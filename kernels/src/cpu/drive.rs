@@ -14,10 +14,9 @@ use crate::layout::{Kind, block_bytes};
 use crate::pack::{Block, unpack_row};
 
 use super::Isa;
-use super::cached::{ATTENTION_TOKENS, Heads, RopeKv};
 use super::q8::Q8Mut;
 use super::scalar;
-use super::views::{Epilogue, Q8Rows, Rows};
+use super::views::{ATTENTION_TOKENS, Epilogue, Heads, Q8Rows, RopeKv, Rows};
 
 /// # Safety
 /// `args` points to an `A` and `call` to a `Call`, both valid for `'a`.
@@ -114,7 +113,7 @@ unsafe fn block<'a>(w: &Matrix, index: u32) -> Block<'a> {
     let size = block_bytes(kind, cols, group);
     // SAFETY: a matrix holds all its blocks, one after another.
     let bytes = unsafe { core::slice::from_raw_parts(w.data.add(index as usize * size), size) };
-    Block { kind, group, cols, bytes, cold: true }
+    Block { kind, group, cols, bytes, fetch_end: 0 }
 }
 
 fn matrix_shape(w: &Matrix) -> (Kind, usize, usize) {
@@ -202,18 +201,24 @@ unsafe fn each_part(
     least: usize,
     begin: u32,
     end: u32,
+    start: impl Fn(&Block),
     part: impl Fn(u32, Block, usize, usize),
 ) {
     let (kind, cols, group) = matrix_shape(&args.w);
     let blocks = (RESIDENT_WEIGHTS / block_bytes(kind, cols, group)).max(1);
     let tokens = (RESIDENT_INPUTS / args.x_stride as usize).max(least);
     let tokens = tokens - tokens % least;
+    let fetch_end = args.w.data as usize + end as usize * block_bytes(kind, cols, group);
     for first in (begin..end).step_by(blocks) {
         for t in (0..count).step_by(tokens) {
             for b in first..end.min(first + blocks as u32) {
                 // SAFETY: the caller's promise.
                 let w = unsafe { block(&args.w, b) };
-                part(b, Block { cold: t == 0, ..w }, t, tokens.min(count - t));
+                let w = if t == 0 { Block { fetch_end, ..w } } else { w };
+                if b == begin && t == 0 {
+                    start(&w);
+                }
+                part(b, w, t, tokens.min(count - t));
             }
         }
     }
@@ -225,9 +230,17 @@ pub unsafe extern "C" fn linear<I: Isa>(args: *const c_void, call: *const Call, 
         let (isa, (args, call)) = (I::assume(), read::<LinearArgs>(args, call));
         let count = count(args.over, call) as usize;
         let x = Rows::from_raw(args.x, args.x_stride as usize, count, args.w.cols as usize);
-        each_part(args, count, I::LINEAR_TOKENS, begin, end, |b, w, t, n| {
-            isa.linear(w, x.some(t, n), Epilogue::new(args, b as usize, t, n));
-        });
+        each_part(
+            args,
+            count,
+            I::LINEAR_TOKENS,
+            begin,
+            end,
+            |w| isa.prefetch_first(w),
+            |b, w, t, n| {
+                isa.linear(w, x.some(t, n), Epilogue::new(args, b as usize, t, n));
+            },
+        );
     }
 }
 
@@ -237,9 +250,17 @@ pub unsafe extern "C" fn linear_q8<I: Isa>(args: *const c_void, call: *const Cal
         let (isa, (args, call)) = (I::assume(), read::<LinearArgs>(args, call));
         let count = count(args.over, call) as usize;
         let x = Q8Rows::from_raw(args.x, args.x_stride as usize, count, args.w.cols as usize);
-        each_part(args, count, I::LINEAR_Q8_TOKENS, begin, end, |b, w, t, n| {
-            isa.linear_q8(w, x.some(t, n), Epilogue::new(args, b as usize, t, n));
-        });
+        each_part(
+            args,
+            count,
+            I::LINEAR_Q8_TOKENS,
+            begin,
+            end,
+            |w| isa.prefetch_first(w),
+            |b, w, t, n| {
+                isa.linear_q8(w, x.some(t, n), Epilogue::new(args, b as usize, t, n));
+            },
+        );
     }
 }
 

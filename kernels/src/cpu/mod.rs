@@ -5,18 +5,15 @@
 
 #[cfg(target_arch = "aarch64")]
 pub mod arm;
-pub mod cached;
 pub mod drive;
-pub mod flash;
 pub mod q8;
 pub mod scalar;
 pub mod views;
 #[cfg(target_arch = "x86_64")]
 pub mod x86;
 
-use cached::{Heads, RopeKv};
 use q8::Q8Mut;
-use views::{Epilogue, Q8Rows, Rows};
+use views::{Epilogue, Heads, Q8Rows, RopeKv, Rows};
 
 use crate::pack::Block;
 
@@ -34,6 +31,11 @@ pub trait Isa: Copy {
     unsafe fn assume() -> Self;
 
     fn base(self) -> Self::Base;
+
+    /// Asks memory for the beginning of a block.
+    fn prefetch_first(self, w: &Block) {
+        self.base().prefetch_first(w);
+    }
 
     fn rms_norm(self, x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
         self.base().rms_norm(x, w, eps, y);

@@ -123,20 +123,20 @@ pub struct Block<'a> {
     pub group: usize,
     pub cols: usize,
     pub bytes: &'a [u8],
-    /// Likely in no cache: worth asking memory for ahead of use.
-    pub cold: bool,
+    /// The address at which the weights end that are worth asking memory for ahead of use; 0 where they are in a cache already.
+    pub fetch_end: usize,
 }
 
 impl<'a> Block<'a> {
     /// Block number `index` of a packed matrix.
     pub fn of(kind: Kind, group: usize, cols: usize, data: &'a [u8], index: usize) -> Block<'a> {
         let size = block_bytes(kind, cols, group);
-        Block { kind, group, cols, bytes: &data[index * size..][..size], cold: true }
+        Block { kind, group, cols, bytes: &data[index * size..][..size], fetch_end: 0 }
     }
 
     /// The block as it is when tokens before `t` have been multiplied by it.
     pub fn at(&self, t: usize) -> Block<'a> {
-        Block { cold: self.cold && t == 0, ..*self }
+        Block { fetch_end: if t == 0 { self.fetch_end } else { 0 }, ..*self }
     }
 
     /// The values of row `r` for inputs `32 s..32 s + 32`.

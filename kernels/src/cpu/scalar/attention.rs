@@ -1,6 +1,6 @@
 //! Softmax attention in two passes: the largest score, then the weighted sum.
 
-use crate::cpu::cached::{Element, Heads, Span, spans};
+use crate::cpu::views::{Element, Heads, Span, spans};
 
 pub fn attention(tokens: &mut [Heads]) {
     for heads in tokens {

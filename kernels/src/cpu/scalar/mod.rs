@@ -8,9 +8,8 @@ pub mod norm;
 pub mod rope;
 
 use super::Isa;
-use super::cached::{Heads, RopeKv};
 use super::q8::Q8Mut;
-use super::views::{Epilogue, Q8Rows, Rows};
+use super::views::{Epilogue, Heads, Q8Rows, RopeKv, Rows};
 use crate::pack::Block;
 
 #[derive(Clone, Copy)]
@@ -28,6 +27,8 @@ impl Isa for Scalar {
     fn base(self) -> Scalar {
         self
     }
+
+    fn prefetch_first(self, _: &Block) {}
 
     fn rms_norm(self, x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
         norm::rms_norm(x, w, eps, y);

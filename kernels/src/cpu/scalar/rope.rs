@@ -1,7 +1,7 @@
 //! Rotary position embedding and the cache write.
 
 use crate::abi::RopeTableArgs;
-use crate::cpu::cached::{Element, RopeKv};
+use crate::cpu::views::{Element, RopeKv};
 
 use super::norm::inverse_rms;
 

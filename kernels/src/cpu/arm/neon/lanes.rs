@@ -3,7 +3,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use crate::cpu::cached::Element;
+use crate::cpu::views::Element;
 
 #[inline]
 #[target_feature(enable = "neon")]

@@ -13,10 +13,9 @@ mod norm;
 mod rope;
 
 use crate::cpu::Isa;
-use crate::cpu::cached::RopeKv;
 use crate::cpu::q8::Q8Mut;
 use crate::cpu::scalar::Scalar;
-use crate::cpu::views::{Epilogue, Rows};
+use crate::cpu::views::{Epilogue, RopeKv, Rows};
 use crate::pack::Block;
 
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use crate::cpu::cached::Element;
+use crate::cpu::views::Element;
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -92,10 +92,19 @@ pub fn exp(x: __m256) -> __m256 {
 pub trait Cell: Element {
     /// # Safety
     /// The CPU must have AVX2 and F16C.
+    unsafe fn load8(x: &[Self; 8]) -> __m256;
+    /// # Safety
+    /// The CPU must have AVX2 and F16C.
     unsafe fn store8(x: &mut [Self; 8], value: __m256);
 }
 
 impl Cell for f32 {
+    #[inline(always)]
+    unsafe fn load8(x: &[f32; 8]) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { load(x) }
+    }
+
     #[inline(always)]
     unsafe fn store8(x: &mut [f32; 8], value: __m256) {
         // SAFETY: the caller's promise.
@@ -104,6 +113,12 @@ impl Cell for f32 {
 }
 
 impl Cell for u16 {
+    #[inline(always)]
+    unsafe fn load8(x: &[u16; 8]) -> __m256 {
+        // SAFETY: the caller's promise; eight values, any alignment.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())) }
+    }
+
     #[inline(always)]
     unsafe fn store8(x: &mut [u16; 8], value: __m256) {
         // SAFETY: the caller's promise; eight values, any alignment.

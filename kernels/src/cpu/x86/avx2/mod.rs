@@ -16,10 +16,9 @@ mod norm;
 mod rope;
 
 use crate::cpu::Isa;
-use crate::cpu::cached::{Heads, RopeKv};
 use crate::cpu::q8::Q8Mut;
 use crate::cpu::scalar::Scalar;
-use crate::cpu::views::{Epilogue, Q8Rows, Rows};
+use crate::cpu::views::{Epilogue, Heads, Q8Rows, RopeKv, Rows};
 use crate::pack::Block;
 
 #[derive(Clone, Copy)]
@@ -48,6 +47,10 @@ impl Isa for Avx2 {
         Scalar
     }
 
+    fn prefetch_first(self, w: &Block) {
+        crate::cpu::x86::prefetch_first(w);
+    }
+
     calls! {
         norm::rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]);
         norm::rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: Q8Mut);
@@ -57,10 +60,6 @@ impl Isa for Avx2 {
         activation::swiglu(gate: &[f32], up: &[f32], y: &mut [f32]);
         activation::swiglu_q8(gate: &[f32], up: &[f32], y: Q8Mut);
         rope::rope_kv(token: RopeKv);
-    }
-
-    fn attention(self, tokens: &mut [Heads]) {
-        // SAFETY: a value of `Avx2` proves that the CPU has the features.
-        unsafe { attention::attention(self, tokens) }
+        attention::attention(tokens: &mut [Heads]);
     }
 }

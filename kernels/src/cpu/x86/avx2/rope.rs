@@ -2,8 +2,8 @@
 
 use core::arch::x86_64::*;
 
-use crate::cpu::cached::RopeKv;
 use crate::cpu::scalar;
+use crate::cpu::views::RopeKv;
 
 use super::lanes::{Cell, load, store};
 use super::norm::inverse_rms;

@@ -2,12 +2,10 @@
 
 #![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by loops that unroll")]
 
-mod attention;
 mod linear;
 mod rows16;
 
 use crate::cpu::Isa;
-use crate::cpu::cached::Heads;
 use crate::cpu::views::{Epilogue, Q8Rows, Rows};
 use crate::pack::Block;
 
@@ -41,11 +39,6 @@ impl Isa for Avx512 {
     fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
         // SAFETY: a value of `Avx512` proves that the CPU has the features.
         unsafe { linear_q8(self, w, x, y) }
-    }
-
-    fn attention(self, tokens: &mut [Heads]) {
-        // SAFETY: a value of `Avx512` proves that the CPU has the features.
-        unsafe { attention::attention(self, tokens) }
     }
 }
 
