@@ -39,8 +39,6 @@ pub const ACT_GROUP: usize = 32;
 pub const KV_BLOCK: usize = 64;
 /// Positions whose keys lie interleaved.
 pub const KV_TILE: usize = 8;
-/// Positions of a context whose attention is summed apart.
-pub const SEGMENT: usize = 256;
 
 /// What changes from call to call: a ragged batch of `n` tokens.
 #[repr(C)]
@@ -213,20 +211,6 @@ pub struct AttentionArgs {
     pub layer: u32,
     pub window: u32,
     pub scale: f32,
-}
-
-/// What some positions of a context add to a query's attention, besides the sum of `exp(score - most) v`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Partial {
-    /// The largest score.
-    pub most: f32,
-    /// The sum of `exp(score - most)`.
-    pub total: f32,
-}
-
-impl Partial {
-    pub const NONE: Partial = Partial { most: f32::NEG_INFINITY, total: 0.0 };
 }
 
 /// `y[r, :] = x[out_rows[r], :]`. Task: one row.

@@ -4,6 +4,7 @@ pub mod abi;
 mod cpu;
 pub mod half;
 pub mod layout;
+pub mod measure;
 pub mod pack;
 pub mod signature;
 pub mod table;

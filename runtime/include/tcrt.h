@@ -569,8 +569,8 @@ tcrt_status tcrt_model_load(const char *path,
                             struct tcrt_model **model);
 
 /**
- * Loads an artifact from memory, which is copied: `data` is not needed afterwards. A .so must have its weights inside, and needs
- * Linux. `name`, which may be NULL, is what messages call it. Thread-safe.
+ * Loads a .pte from memory, which is copied: `data` is not needed afterwards. `name`, which may be NULL, is what messages call it.
+ * Thread-safe.
  */
 tcrt_status tcrt_model_load_memory(const uint8_t *data,
                                    size_t data_size,

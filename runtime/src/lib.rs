@@ -20,6 +20,4 @@ pub use engine::{BatchToken, Engine, EngineOptions, Logits, MemoryPlan, memory_p
 pub use error::{Error, ErrorKind, Result};
 pub use kv::{KvType, SeqId};
 pub use model::{Model, ModelInfo};
-pub use session::{
-    Draft, DraftModel, Event, Finish, GenerateOptions, Generation, Lookup, NoDraft, Session, Stats, TextStream,
-};
+pub use session::{Draft, DraftModel, Event, Finish, GenerateOptions, Generation, Lookup, NoDraft, Session, Stats};

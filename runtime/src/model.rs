@@ -2,11 +2,11 @@
 
 use crate::chat::ChatFormat;
 use crate::native::{self, Native};
-use crate::program::verify::Verified;
+use crate::program::verify::{Op, Verified};
 use crate::program::{self, Cache, Program};
 use crate::sys::Mapping;
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,18 +61,19 @@ impl Model {
         let begin = Instant::now();
         let (file, name) = (Mapping::open(path)?, path.display().to_string());
         match native::is_native(&file) {
-            true => Model::from_library(&file, Some(path), name, begin),
+            true => Model::from_library(&file, path, begin).map_err(|error| error.in_place(name)),
             false => Model::from_program(file, name, begin),
         }
     }
 
-    /// As `load`, from memory, which is copied once. `name` is what errors call it. A native artifact must have its weights inside.
+    /// Verifies a program file in memory, which is copied once. `name` is what errors call it.
     pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Arc<Model>> {
         let begin = Instant::now();
-        match native::is_native(bytes) {
-            true => Model::from_library(bytes, None, name.to_owned(), begin),
-            false => Model::from_program(Mapping::from_bytes(bytes)?, name.to_owned(), begin),
+        if native::is_native(bytes) {
+            let message = format!("{name}: a native artifact can only be loaded from a file");
+            return Err(Error::new(ErrorKind::Unsupported, message));
         }
+        Model::from_program(Mapping::from_bytes(bytes)?, name.to_owned(), begin)
     }
 
     fn from_program(file: Mapping, name: String, begin: Instant) -> Result<Arc<Model>> {
@@ -100,8 +101,8 @@ impl Model {
         Ok(Arc::new(Model { code: Code::Program { file, verified }, info, layout, name }))
     }
 
-    fn from_library(file: &[u8], path: Option<&Path>, name: String, begin: Instant) -> Result<Arc<Model>> {
-        let native = Native::open(file, path).map_err(|error| error.in_place(&name))?;
+    fn from_library(file: &Mapping, path: &Path, begin: Instant) -> Result<Arc<Model>> {
+        let native = Native::open(file, path)?;
         let library = native.library();
         let model = library.model();
         let layout = Layout {
@@ -111,7 +112,7 @@ impl Model {
             logits_stride: model.logits_stride,
         };
         let info = ModelInfo {
-            metadata: library.metadata().map_err(|error| error.in_place(&name))?,
+            metadata: library.metadata()?,
             vocab: model.vocab as usize,
             max_positions: model.max_positions as usize,
             cache: native.cache(),
@@ -122,7 +123,7 @@ impl Model {
             file_bytes: file.len() as u64,
             load_time: begin.elapsed(),
         };
-        Ok(Arc::new(Model { code: Code::Native(native), info, layout, name }))
+        Ok(Arc::new(Model { code: Code::Native(native), info, layout, name: path.display().to_string() }))
     }
 
     pub fn info(&self) -> &ModelInfo {
@@ -134,6 +135,14 @@ impl Model {
         match &self.code {
             Code::Program { verified, .. } => Some(verified.program()),
             Code::Native(_) => None,
+        }
+    }
+
+    /// What each of the program's instructions means; none where the artifact has its program as code.
+    pub fn ops(&self) -> &[Op] {
+        match &self.code {
+            Code::Program { verified, .. } => verified.ops(),
+            Code::Native(_) => &[],
         }
     }
 

@@ -122,28 +122,6 @@ fn a_hand_written_artifact_computes_what_the_program_file_does() {
     }
 }
 
-/// Two at a time, which the system must not take for one; a copy of the first after both are gone.
-#[cfg(target_os = "linux")]
-#[test]
-fn artifacts_in_memory_compute_what_those_in_files_do() {
-    let (mut random, folder) = (Random(4), Folder::new("memory"));
-    let tokens: Vec<u32> = (0..10).map(|_| random.below(SHAPE.vocab) as u32).collect();
-    let artifact = |turned| {
-        let mut toy = Toy::new(SHAPE);
-        toy.builder.weights[..1024].rotate_left(turned);
-        let path = compile(&folder, &toy, true, &[]);
-        (std::fs::read(&path).unwrap(), logits(&Model::load(&path).unwrap(), 1, &[&tokens]))
-    };
-    let (one, other) = (artifact(0), artifact(4));
-    assert_ne!(one.1, other.1);
-    let [first, second] = [&one, &other].map(|(bytes, _)| Model::from_bytes(bytes, "copy").unwrap());
-    assert_eq!(logits(&second, 1, &[&tokens]), other.1);
-    assert_eq!(logits(&first, 1, &[&tokens]), one.1);
-    assert_eq!(first.name(), "copy");
-    drop((first, second));
-    assert_eq!(logits(&Model::from_bytes(&one.0, "again").unwrap(), 1, &[&tokens]), one.1);
-}
-
 fn refusal(path: &Path) -> (ErrorKind, String) {
     let error = Model::load(path).err().unwrap();
     let message = error.to_string();
@@ -182,8 +160,7 @@ fn files_are_refused_before_they_are_loaded() {
     let libc = std::fs::read_to_string("/proc/self/maps").unwrap();
     let libc = libc.lines().find_map(|line| line.split_whitespace().nth(5).filter(|path| path.contains("libc")));
     assert!(refusal(Path::new(libc.unwrap())).1.contains("not a model"));
-    let message = Model::from_bytes(&whole[..700], "copy").err().unwrap().to_string();
-    assert!(message.starts_with("copy: ") && message.contains("truncated"), "{message}");
+    assert!(Model::from_bytes(&whole, "copy").err().unwrap().to_string().contains("only be loaded from a file"));
 }
 
 #[test]
@@ -218,12 +195,6 @@ fn weights_must_be_the_artifacts_own() {
     assert!(refused(&|bytes| bytes[0] = 0).contains("not a file of weights"));
     assert!(refused(&|bytes| bytes.truncate(bytes.len() - 1)).contains("truncated"));
     assert!(refused(&|bytes| bytes.truncate(10)).contains("not a file of weights"));
-    std::fs::write(&weights, &whole).unwrap();
-    let error = Model::from_bytes(&std::fs::read(&artifact).unwrap(), "copy").err().unwrap();
-    assert!(
-        error.kind == ErrorKind::Unsupported && error.to_string().contains("beside it in 'toy.weights'"),
-        "{error}"
-    );
     std::fs::remove_file(&weights).unwrap();
     let (kind, message) = refusal(&artifact);
     assert!(kind == ErrorKind::Io && message.contains("toy.weights"), "{message}");

@@ -1,8 +1,5 @@
-//! What programs built against a release depend on: the header's declarations, as `runtime/include/abi` records them for each
-//! release, one a line. Declarations may be added, and structures and enumerations may grow at their end; nothing else may
-//! change while `TCRT_ABI_VERSION`, by whose number the releases' begin, stays what it is.
-
-use std::path::PathBuf;
+//! What programs built against a release depend on: the header's declarations, as `runtime/include/tcrt.abi` records them, one a
+//! line. Declarations may be added, and structures and enumerations may grow at their end; nothing else may change.
 
 use crate::{Result, header, include, read, write};
 
@@ -27,66 +24,22 @@ pub fn functions(declarations: &[String]) -> Vec<String> {
     names
 }
 
-/// Records the declarations as those of a release, which never change afterwards.
-pub fn record(release: &str) -> Result {
-    let (current, major) = (current()?, release.split('.').next().unwrap_or_default());
-    if !is_release_of(release, &version(&current)?) {
-        return Err(format!("release {release}: must be {major}.N, as TCRT_ABI_VERSION says"));
-    }
-    let path = folder().join(format!("{release}.abi"));
-    if path.exists() {
-        return Err(format!("{}: a release's declarations do not change", path.display()));
-    }
-    write(&path, &current.into_iter().map(|line| line + "\n").collect::<String>())
+pub fn record() -> Result {
+    let lines: String = current()?.into_iter().map(|line| line + "\n").collect();
+    write(&include().join("tcrt.abi"), &lines)
 }
 
-/// That programs built against any release of this ABI version still run.
+/// That programs built against the recorded release still run.
 pub fn check() -> Result {
-    let current = current()?;
-    let releases = releases(&version(&current)?)?;
-    if releases.is_empty() {
-        return Err(format!("{}: no release of this ABI version", folder().display()));
-    }
-    releases.iter().try_for_each(|release| {
-        compare(&read(release)?, &current).map_err(|broken| format!("{}: {broken}", release.display()))
-    })
+    compare(&read(&include().join("tcrt.abi"))?, &current()?)
 }
 
-fn folder() -> PathBuf {
-    include().join("abi")
-}
-
-/// The recorded declarations of every release of an ABI version.
-pub fn releases(version: &str) -> Result<Vec<PathBuf>> {
-    let unreadable = |error: std::io::Error| format!("{}: {error}", folder().display());
-    let entries = folder().read_dir().map_err(unreadable)?;
-    let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry.map_err(unreadable)?.path())).collect::<Result<_>>()?;
-    paths.retain(|path| {
-        let release = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".abi"));
-        release.is_some_and(|release| is_release_of(release, version))
-    });
-    paths.sort();
-    Ok(paths)
-}
-
-/// `1.0` is a release of ABI version 1.
-fn is_release_of(release: &str, version: &str) -> bool {
-    release.split_once('.').is_some_and(|(major, minor)| major == version && minor.parse::<u32>().is_ok())
-}
-
-/// What `TCRT_ABI_VERSION` is.
-pub fn version(declarations: &[String]) -> Result<String> {
-    let version = declarations.iter().find_map(|line| line.strip_prefix("#define TCRT_ABI_VERSION "));
-    version.map(String::from).ok_or_else(|| "the header has no TCRT_ABI_VERSION".to_string())
-}
-
-/// That `current` has whatever a release had.
-pub fn compare(release: &str, current: &[String]) -> Result {
-    let broken: Vec<&str> = release.lines().filter(|line| !current.iter().any(|now| continues(line, now))).collect();
+fn compare(recorded: &str, current: &[String]) -> Result {
+    let broken: Vec<&str> = recorded.lines().filter(|line| !current.iter().any(|now| continues(line, now))).collect();
     match broken[..] {
         [] => Ok(()),
         _ => Err(format!(
-            "the C ABI lost or changed what this release had; if that is meant, raise TCRT_ABI_VERSION:\n{}",
+            "the C ABI lost or changed what the last release had; if that is meant, raise TCRT_ABI_VERSION and run `cargo xtask abi`:\n{}",
             broken.join("\n")
         )),
     }

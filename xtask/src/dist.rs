@@ -10,7 +10,6 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Bytes that they may have in the profile `dist`.
 const LIBRARY_LIMIT: u64 = 1_500_000;
 const PROGRAM_LIMIT: u64 = 2_500_000;
-const SERVER_LIMIT: u64 = 4_000_000;
 /// What the static library needs of the system: `rustc --print native-static-libs`.
 const SYSTEM_LIBRARIES: &str = "-lgcc_s -lutil -lrt -lpthread -lm -ldl";
 
@@ -29,7 +28,6 @@ pub fn install(folder: &Path, profile: &str) -> Result<Vec<Installed>> {
         (built.join("libtcrt.so"), lib.join(&real)),
         (built.join("libtcrt.a"), lib.join("libtcrt.a")),
         (built.join("tcrt"), bin.join("tcrt")),
-        (built.join("tcrt-serve"), bin.join("tcrt-serve")),
         (include().join("tcrt.h"), folder.join("include/tcrt.h")),
         (include().join("tcrt.hpp"), folder.join("include/tcrt.hpp")),
         (include().join("tcrt_model.h"), folder.join("include/tcrt_model.h")),
@@ -49,7 +47,6 @@ pub fn install(folder: &Path, profile: &str) -> Result<Vec<Installed>> {
     if profile == "dist" {
         check_size(&installed[0], LIBRARY_LIMIT)?;
         check_size(&installed[2], PROGRAM_LIMIT)?;
-        check_size(&installed[3], SERVER_LIMIT)?;
     }
     Ok(installed)
 }

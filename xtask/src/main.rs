@@ -6,7 +6,7 @@ use xtask::{Result, abi, dist, header};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   header                         writes runtime/include/tcrt.h from runtime/src/capi
-  abi RELEASE                    records the header's declarations in runtime/include/abi, as those of a release
+  abi                            records the header's declarations in runtime/include/tcrt.abi, as those of a release
   dist [FOLDER] [--profile P]    builds and lays out what is installed, in target/install or FOLDER";
 
 fn main() -> ExitCode {
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {
         ["header"] => header::update(),
-        ["abi", release] => abi::record(release),
+        ["abi"] => abi::record(),
         ["dist"] => install(None, "dist"),
         ["dist", folder] => install(Some(folder), "dist"),
         ["dist", "--profile", profile] => install(None, profile),

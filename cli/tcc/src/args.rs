@@ -31,8 +31,6 @@ pub enum Command {
     Generate(Generate),
     /// Talk with a model, turn by turn; exports it on first use
     Chat(Chat),
-    /// Serve models over HTTP, with OpenAI's API; exports them on first use
-    Server(Server),
     /// Compile a checkpoint to an artifact
     Export(Export),
     /// Measure how well a model predicts a text, or how it does at tasks
@@ -83,29 +81,11 @@ pub struct Chat {
     pub talk: tcrt_cli::args::Talk,
 }
 
-#[derive(Args)]
-pub struct Server {
-    /// Artifacts, names of `tcc list`, org/name of Hugging Face repositories, directories or files
-    #[arg(required = true, value_name = "MODEL")]
-    pub models: Vec<String>,
-    #[command(flatten)]
-    pub making: Making,
-    #[command(flatten)]
-    pub listen: tcrt_cli::args::Listen,
-}
-
 /// A model that is exported on first use.
 #[derive(Debug, Args)]
 pub struct Subject {
     /// An artifact, a name of `tcc list`, org/name of a Hugging Face repository, a directory or a file
     pub model: String,
-    #[command(flatten)]
-    pub making: Making,
-}
-
-/// How the artifact is made that a command runs.
-#[derive(Debug, Args)]
-pub struct Making {
     #[command(flatten)]
     pub format: Format,
     /// Make a portable program (.pte), which is what is made unless asked otherwise
@@ -225,10 +205,11 @@ pub struct Eval {
     pub json: bool,
 }
 
-impl Making {
+impl Subject {
     /// A program file with everything as the checkpoint has it.
-    pub fn plain() -> Making {
-        Making { format: Format { quantize: None, dtype: None }, pte: true, so: false, hf_token: None }
+    pub fn plain(model: &str) -> Subject {
+        let format = Format { quantize: None, dtype: None };
+        Subject { model: model.into(), format, pte: true, so: false, hf_token: None }
     }
 }
 

@@ -9,7 +9,7 @@ use tcrt::{EngineOptions, GenerateOptions, Model, NoDraft, Session, prompt};
 use tcrt_cli::generate;
 use tcrt_cli::output::{Result, failure, show};
 
-use crate::args::Making;
+use crate::args::Subject;
 use crate::output::size;
 use crate::{artifact, progress};
 
@@ -21,7 +21,7 @@ pub fn demo() -> Result<()> {
     let begin = Instant::now();
     let checkpoint = progress::resolve(MODEL, None)?;
     show(format!("model     {} ({:.1} s)\n", checkpoint.display(), begin.elapsed().as_secs_f64()))?;
-    let artifact = artifact::of(MODEL, &Making::plain())?;
+    let artifact = artifact::of(&Subject::plain(MODEL))?;
     show(format!("artifact  {}\n", artifact.display()))?;
     let model = Model::load(&artifact)?;
     show(format!("loaded    in {:.1} ms\n", model.info().load_time.as_secs_f64() * 1e3))?;

@@ -29,7 +29,6 @@ fn main() -> ExitCode {
         Command::Remove(args) => models::remove(&args),
         Command::Generate(args) => run::generate(&args),
         Command::Chat(args) => run::chat(&args),
-        Command::Server(args) => run::server(&args),
         Command::Export(args) => export::export(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Inspect(args) => inspect::inspect(&args),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use tc_kernels::table::Tier;
 
 #[derive(Parser)]
 #[command(name = "tcrt", version, about = "Runs models exported by tcc", arg_required_else_help = true)]
@@ -17,9 +18,6 @@ pub enum Command {
     Run(Run),
     /// Talk with a model, turn by turn
     Chat(Chat),
-    /// Serve models over HTTP, with OpenAI's API
-    #[command(disable_help_flag = true)]
-    Serve(Passed),
     /// Measure prefill, decode, loading and memory
     Bench(Bench),
     /// What a file holds, and to the byte what a session will use
@@ -164,61 +162,10 @@ pub struct Guessing {
     pub guesses: usize,
 }
 
-/// What `tcrt-serve` is given.
-#[derive(Args)]
-pub struct Passed {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FILE|OPTION")]
-    pub args: Vec<std::ffi::OsString>,
-}
-
-/// Serves models over HTTP, with OpenAI's API
-#[derive(Parser)]
-#[command(name = "tcrt serve", bin_name = "tcrt serve", version, arg_required_else_help = true)]
-pub struct Serve {
-    /// Exported models; each is served under its file's name
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    #[command(flatten)]
-    pub listen: Listen,
-}
-
-/// How models are served.
-#[derive(Args)]
-pub struct Listen {
-    /// Address to listen at; 0.0.0.0 is every network this machine is in
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
-    pub host: std::net::IpAddr,
-    /// Port; 0 is any that is free
-    #[arg(long, value_name = "N", default_value_t = 5000)]
-    pub port: u16,
-    /// Key that requests must bring; may be given several times [default: what TCRT_API_KEY holds]
-    #[arg(long, value_name = "KEY")]
-    pub api_key: Vec<String>,
-    /// Site whose pages may ask, as https://example.org, or * for all; may be given several times
-    #[arg(long, value_name = "ORIGIN")]
-    pub cors: Vec<String>,
-    /// Replies that run at once
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub max_concurrency: u16,
-    /// Replies that may wait; more are refused with status 429
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    pub max_queue: u16,
-    /// Ended conversations kept in memory, for those that go on or begin alike
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(0..=1024))]
-    pub keep: u16,
-    /// Seconds that a request may take; 0 is no limit
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
-    pub timeout: u64,
-    /// Most MB of a request
-    #[arg(long, value_name = "MB", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub max_body: u16,
-    #[command(flatten)]
-    pub engine: Engine,
-}
-
 #[derive(Args)]
 pub struct Bench {
-    pub file: PathBuf,
+    /// The model; --bandwidth and --kernels do without
+    pub file: Option<PathBuf>,
     /// Tokens of the prompt
     #[arg(short, value_name = "N", default_value_t = 128)]
     pub prompt: usize,
@@ -231,10 +178,37 @@ pub struct Bench {
     /// Tokens that stand in the context before
     #[arg(short, value_name = "N", default_value_t = 0)]
     pub depth: usize,
+    /// Sequences that decode together
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub batch: usize,
+    /// Use no kernels newer than these
+    #[arg(long, value_name = "TIER")]
+    pub isa: Option<Isa>,
+    /// Read memory with all threads, and say what share of that decoding reaches
+    #[arg(long, conflicts_with = "kernels")]
+    pub bandwidth: bool,
+    /// Each kernel alone, against the machine's limits, at the shapes of the model or at usual ones
     #[arg(long)]
+    pub kernels: bool,
+    /// Fail where a kernel's pick is more than 5 % slower than another variant that the CPU can run
+    #[arg(long, requires = "kernels")]
+    pub check: bool,
+    #[arg(long, conflicts_with = "kernels")]
     pub json: bool,
     #[command(flatten)]
     pub engine: Engine,
+}
+
+#[derive(Clone, Copy)]
+pub struct Isa(pub Tier);
+
+impl std::str::FromStr for Isa {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = || Tier::ALL.iter().map(|tier| tier.name()).collect::<Vec<_>>().join(", ");
+        Tier::from_name(text).map(Isa).ok_or_else(|| format!("must be one of {}", names()))
+    }
 }
 
 #[derive(Args)]

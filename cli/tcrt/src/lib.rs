@@ -11,5 +11,4 @@ pub mod open;
 pub mod options;
 pub mod output;
 pub mod run;
-pub mod serve;
 pub mod tokenize;

@@ -1,7 +1,5 @@
 //! `tcrt`: runs exported models from a shell.
 
-mod hand_over;
-
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -14,7 +12,6 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args.file, &args.ask),
         Command::Chat(args) => chat::chat(&args.file, &args.talk),
-        Command::Serve(args) => hand_over::hand_over(&args.args),
         Command::Bench(args) => bench::bench(&args),
         Command::Info(args) => info::info(&args),
         Command::Logits(args) => logits::logits(&args),

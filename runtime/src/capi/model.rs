@@ -57,8 +57,8 @@ pub unsafe extern "C" fn tcrt_model_load(path: *const c_char, model: *mut *mut t
     })
 }
 
-/// Loads an artifact from memory, which is copied: `data` is not needed afterwards. A .so must have its weights inside, and needs
-/// Linux. `name`, which may be NULL, is what messages call it. Thread-safe.
+/// Loads a .pte from memory, which is copied: `data` is not needed afterwards. `name`, which may be NULL, is what messages call it.
+/// Thread-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcrt_model_load_memory(
     data: *const u8,

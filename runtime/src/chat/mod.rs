@@ -29,13 +29,6 @@ pub struct Message<'a> {
     pub content: &'a str,
 }
 
-/// A message with a turn of its own, where the format of its role is not what surrounds it (the answer of a tool, for one).
-#[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
-    pub message: Message<'a>,
-    pub turn: Option<&'a Turn>,
-}
-
 /// A part of what the format itself says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {

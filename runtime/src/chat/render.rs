@@ -1,6 +1,6 @@
 //! A conversation, written in a chat format.
 
-use super::{ChatFormat, Entry, Message, Piece, Role, SystemPlace, Trim, Turn};
+use super::{ChatFormat, Message, Piece, Role, SystemPlace, Trim, Turn};
 use crate::{Error, Result};
 
 /// A stretch of the rendered conversation, and how the tokenizer must take it.
@@ -22,16 +22,9 @@ impl Segment {
 impl ChatFormat {
     /// The whole conversation, from the begin token on.
     pub fn render(&self, messages: &[Message<'_>], add_generation_prompt: bool) -> Result<Vec<Segment>> {
-        self.render_entries(&plain(messages), add_generation_prompt)
-    }
-
-    /// As `render`, of messages that may have turns of their own; where messages must alternate, the role says whose such a turn is.
-    pub fn render_entries(&self, entries: &[Entry<'_>], add_generation_prompt: bool) -> Result<Vec<Segment>> {
-        let (system, rest) = match entries.split_first() {
-            Some((Entry { message, turn: None }, rest)) if message.role == Role::System => {
-                (Some(message.content), rest)
-            }
-            _ => (None, entries),
+        let (system, rest) = match messages.split_first() {
+            Some((first, rest)) if first.role == Role::System => (Some(first.content), rest),
+            _ => (None, messages),
         };
         let system = system.filter(|s| !self.skip_empty_system || !self.system.trim.apply(s).is_empty());
         self.check(system.is_some(), rest)?;
@@ -41,10 +34,10 @@ impl ChatFormat {
             _ => out.pieces(&self.opening)?,
         }
         let host = system.and_then(|_| self.system_host(rest));
-        for (i, entry) in rest.iter().enumerate() {
+        for (i, message) in rest.iter().enumerate() {
             match system {
-                Some(content) if host == Some(i) => out.joined(content, entry)?,
-                _ => self.entry(&mut out, entry)?,
+                Some(content) if host == Some(i) => out.joined(content, message.content)?,
+                _ => self.message(&mut out, message)?,
             }
         }
         self.finish(out, add_generation_prompt)
@@ -55,12 +48,11 @@ impl ChatFormat {
     /// Fed before: a rendering with the generation prompt, and the reply's tokens without the stop token. What a fresh [`render`](Self::render)
     /// would take from earlier messages (an earlier reply's reasoning, a system message that moves to the last turn) stays as it was fed.
     pub fn render_after_reply(&self, next: &[Message<'_>], add_generation_prompt: bool) -> Result<Vec<Segment>> {
-        let next = plain(next);
-        self.check(false, &next)?;
+        self.check(false, next)?;
         let mut out = Output::new(self);
         out.pieces(&self.assistant.suffix)?;
-        for entry in &next {
-            self.entry(&mut out, entry)?;
+        for message in next {
+            self.message(&mut out, message)?;
         }
         self.finish(out, add_generation_prompt)
     }
@@ -72,21 +64,21 @@ impl ChatFormat {
         Ok(out.segments)
     }
 
-    fn check(&self, system: bool, rest: &[Entry<'_>]) -> Result<()> {
+    fn check(&self, system: bool, rest: &[Message<'_>]) -> Result<()> {
         let refuse = |what: &str| Err(Error::invalid_argument(format!("this model's chat format {what}")));
         if system && self.system_place == SystemPlace::Refused {
             return refuse("has no system message");
         }
-        if self.late_system.is_none() && rest.iter().any(|e| e.message.role == Role::System) {
+        if self.late_system.is_none() && rest.iter().any(|m| m.role == Role::System) {
             return refuse("takes a system message only as the first message");
         }
-        match rest.last().map(|e| e.message.role) {
+        match rest.last().map(|m| m.role) {
             Some(Role::User) => {}
             Some(Role::Assistant) if self.may_end_with_reply => {}
             Some(_) => return refuse("needs the last message to be the user's"),
             None => return refuse("needs a message of the user"),
         }
-        let turns = rest.iter().map(|e| e.message).filter(|m| m.role != Role::System);
+        let turns = rest.iter().filter(|m| m.role != Role::System);
         if self.must_alternate && turns.enumerate().any(|(i, m)| (m.role == Role::User) != (i % 2 == 0)) {
             return refuse("needs user and assistant to take turns, the user first");
         }
@@ -94,19 +86,15 @@ impl ChatFormat {
     }
 
     /// The message whose turn holds the system message, where that has no turn of its own.
-    fn system_host(&self, rest: &[Entry<'_>]) -> Option<usize> {
+    fn system_host(&self, rest: &[Message<'_>]) -> Option<usize> {
         match self.system_place {
-            SystemPlace::FirstUser => rest.iter().position(|e| e.message.role == Role::User),
-            SystemPlace::LastUser => rest.len().checked_sub(1).filter(|&last| rest[last].message.role == Role::User),
+            SystemPlace::FirstUser => rest.iter().position(|m| m.role == Role::User),
+            SystemPlace::LastUser => rest.len().checked_sub(1).filter(|&last| rest[last].role == Role::User),
             SystemPlace::OwnTurn | SystemPlace::Refused => None,
         }
     }
 
-    fn entry(&self, out: &mut Output<'_>, entry: &Entry<'_>) -> Result<()> {
-        let Entry { message, turn } = entry;
-        if let Some(turn) = turn {
-            return out.turn(turn, message.content);
-        }
+    fn message(&self, out: &mut Output<'_>, message: &Message<'_>) -> Result<()> {
         match (message.role, &self.late_system) {
             (Role::User, _) => out.turn(&self.user, message.content),
             (Role::Assistant, _) => out.turn(&self.assistant, self.without_reasoning(message.content)),
@@ -123,10 +111,6 @@ impl ChatFormat {
             None => reply,
         }
     }
-}
-
-fn plain<'a>(messages: &[Message<'a>]) -> Vec<Entry<'a>> {
-    messages.iter().map(|message| Entry { message: *message, turn: None }).collect()
 }
 
 /// Segments as they come, neighbouring texts joined.
@@ -147,8 +131,8 @@ impl<'f> Output<'f> {
     }
 
     /// A user turn that holds the system message.
-    fn joined(&mut self, system: &str, host: &Entry<'_>) -> Result<()> {
-        let (turn, user) = (host.turn.unwrap_or(&self.format.user), host.message.content);
+    fn joined(&mut self, system: &str, user: &str) -> Result<()> {
+        let turn = &self.format.user;
         let mut body = Output::new(self.format);
         body.turn(&self.format.system, system)?;
         if self.format.trim_joined {

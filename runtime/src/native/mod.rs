@@ -9,7 +9,7 @@ mod weights;
 
 use crate::program::Cache;
 use crate::program::verify::check_sizes;
-use crate::sys::{Library, Mapping, SealedFile};
+use crate::sys::{Library, Mapping};
 use crate::{Error, ErrorKind, Result};
 use std::path::Path;
 use tc_kernels::abi::{Call, args_size};
@@ -23,9 +23,6 @@ const MAX_STEPS: u32 = 1 << 20;
 /// A loaded artifact, its descriptor checked.
 pub(crate) struct Native {
     library: Library,
-    /// What the system loaded, where it was no file. It stays open until the library is gone (fields are dropped in order): only so
-    /// long does no other one get its path, by which the system knows libraries.
-    _memory: Option<SealedFile>,
     /// Where they are not inside.
     weights: Option<Mapping>,
     pub kernels: Vec<String>,
@@ -38,10 +35,10 @@ pub fn is_native(file: &[u8]) -> bool {
 }
 
 impl Native {
-    /// Checks the file's bytes, then has the system load it from `path`, or from memory where it has none.
-    pub fn open(file: &[u8], path: Option<&Path>) -> Result<Native> {
+    /// Checks the file's bytes, then has the system load it from `path`.
+    pub fn open(file: &[u8], path: &Path) -> Result<Native> {
         elf::check(file)?;
-        let (library, memory) = load(file, path)?;
+        let library = Library::open(path)?;
         let model = library.model();
         elf::check_version(model.major, model.minor)?;
         if model.call_size as usize > size_of::<Call>() {
@@ -60,7 +57,7 @@ impl Native {
             true => None,
             false => Some(weights::open(path, &library.weights_file()?, model.weights.size, &model.weights.id)?),
         };
-        Ok(Native { stop_tokens: library.stop_tokens()?, kernels, weights, library, _memory: memory })
+        Ok(Native { stop_tokens: library.stop_tokens()?, kernels, weights, library })
     }
 
     pub fn library(&self) -> &Library {
@@ -82,15 +79,6 @@ impl Native {
             None => self.library.weights(),
         }
     }
-}
-
-fn load(file: &[u8], path: Option<&Path>) -> Result<(Library, Option<SealedFile>)> {
-    let Some(path) = path else {
-        let memory = SealedFile::new(file)?;
-        return Ok((Library::open(&memory.path())?, Some(memory)));
-    };
-    let path = path.canonicalize().map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
-    Ok((Library::open(&path)?, None))
 }
 
 fn cache(library: &Library) -> Cache {

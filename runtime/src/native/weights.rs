@@ -2,7 +2,7 @@
 
 use super::abi::{MAJOR, MINOR, WEIGHTS_HEADER_BYTES, WEIGHTS_MAGIC, WEIGHTS_OFFSET};
 use crate::sys::Mapping;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 use std::path::Path;
 
 /// What a file of `size` bytes of weights known by `id` begins with.
@@ -17,14 +17,10 @@ pub fn encode_header(size: u64, id: &[u8; 16]) -> [u8; WEIGHTS_HEADER_BYTES] {
 }
 
 /// Maps the file called `name` in the artifact's directory, which must be exactly the one that the artifact was made with.
-pub(super) fn open(artifact: Option<&Path>, name: &str, size: u64, id: &[u8; 16]) -> Result<Mapping> {
+pub(super) fn open(artifact: &Path, name: &str, size: u64, id: &[u8; 16]) -> Result<Mapping> {
     if name.is_empty() || name.contains(['/', '\0']) || name == ".." {
         return Err(Error::invalid_file(format!("'{}' is no name for a file of weights", name.escape_debug())));
     }
-    let Some(artifact) = artifact else {
-        let message = format!("its weights lie beside it in '{name}', so it can only be loaded from a file");
-        return Err(Error::new(ErrorKind::Unsupported, message));
-    };
     let path = artifact.with_file_name(name);
     let place = |error: Error| error.in_place("its weights");
     let file = Mapping::open(&path).map_err(place)?;

@@ -10,7 +10,6 @@ mod text;
 pub use generate::{Event, Finish, GenerateOptions, Generation};
 pub use speculate::{Draft, DraftModel, Lookup, NoDraft};
 pub use stats::Stats;
-pub use text::TextStream;
 
 use crate::engine::{BatchToken, Engine, EngineOptions, MemoryPlan};
 use crate::kv::SeqId;

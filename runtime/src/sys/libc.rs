@@ -18,27 +18,6 @@ pub const MAP_NORESERVE: c_int = 0x40;
 /// Every symbol is resolved before `dlopen` returns; none is offered to others.
 pub const RTLD_NOW: c_int = 2;
 
-#[cfg(target_os = "linux")]
-pub use memory_files::*;
-
-/// Files without a name.
-#[cfg(target_os = "linux")]
-mod memory_files {
-    use std::ffi::{c_char, c_int, c_uint};
-
-    pub const MFD_CLOEXEC: c_uint = 1;
-    pub const MFD_ALLOW_SEALING: c_uint = 2;
-    pub const MFD_EXEC: c_uint = 0x10;
-    pub const F_ADD_SEALS: c_int = 1033;
-    /// Against sealing, shrinking, growing and writing.
-    pub const ALL_SEALS: c_int = 1 | 2 | 4 | 8;
-
-    unsafe extern "C" {
-        pub fn memfd_create(name: *const c_char, flags: c_uint) -> c_int;
-        pub fn fcntl(file: c_int, command: c_int, ...) -> c_int;
-    }
-}
-
 unsafe extern "C" {
     pub fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
     pub fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;

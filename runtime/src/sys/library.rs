@@ -1,6 +1,6 @@
 use super::libc;
 use crate::native::abi::{self, Bytes, Descriptor, Text, Weights};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::ffi::{CStr, CString, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -22,9 +22,10 @@ unsafe impl Send for Library {}
 unsafe impl Sync for Library {}
 
 impl Library {
-    /// Loads the shared object at `path`, which is absolute, so that it is never searched for in the system's library folders.
-    /// Finds its descriptor, of which only magic number and size are checked.
+    /// Loads the shared object at `path` and finds its descriptor, of which only magic number and size are checked.
     pub fn open(path: &Path) -> Result<Library> {
+        // A path with a slash is never searched for in the system's library folders.
+        let path = path.canonicalize().map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
         let name =
             CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::invalid_argument("a zero in a path"))?;
         // SAFETY: `name` ends in a zero. The shared object's initialisers run, which is what trusting it means.

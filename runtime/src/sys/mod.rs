@@ -12,7 +12,6 @@ mod mapping;
 mod memory;
 mod native;
 mod process;
-mod sealed;
 mod step;
 
 pub(crate) use library::Library;
@@ -20,7 +19,6 @@ pub use mapping::Mapping;
 pub use memory::Memory;
 pub(crate) use native::Bound;
 pub use process::{default_threads, peak_rss_bytes};
-pub(crate) use sealed::SealedFile;
 pub(crate) use step::{Args, SharedCall, Step};
 
 // Sizes that the verifier has bounded below 2^48 are held in `usize`.

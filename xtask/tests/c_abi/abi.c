@@ -71,17 +71,6 @@ static tcrt_stats generate(tcrt_session *session, Reply *reply, uint64_t max_new
   return stats;
 }
 
-static uint8_t *read_file(const char *name, size_t *size) {
-  FILE *file = fopen(name, "rb");
-  CHECK(file && fseek(file, 0, SEEK_END) == 0);
-  *size = (size_t)ftell(file);
-  rewind(file);
-  uint8_t *bytes = malloc(*size);
-  CHECK(bytes && fread(bytes, 1, *size, file) == *size);
-  fclose(file);
-  return bytes;
-}
-
 static void models(void) {
   tcrt_model *other = NULL;
   REFUSED(tcrt_model_load(NULL, &other), TCRT_INVALID_ARGUMENT, "path is NULL");
@@ -92,16 +81,6 @@ static void models(void) {
   REFUSED(tcrt_model_load_memory(NULL, 8, NULL, &other), TCRT_INVALID_ARGUMENT, "data is NULL");
   REFUSED(tcrt_model_load_memory(NULL, 0, NULL, &other), TCRT_INVALID_FILE, "memory: ");
   CHECK(other == NULL);
-
-  size_t file_size = 0;
-  uint8_t *file = read_file(path, &file_size);
-  OK(tcrt_model_load_memory(file, file_size, NULL, &other));
-  REFUSED(tcrt_model_load_memory(file, file_size / 2, "half", &other), TCRT_INVALID_FILE, "half: ");
-  free(file);
-  tcrt_model_info copy = TCRT_INIT(tcrt_model_info);
-  OK(tcrt_model_get_info(other, &copy));
-  CHECK(copy.file_bytes == file_size && copy.layers == 2);
-  OK(tcrt_model_free(other));
 
   tcrt_model_info info = TCRT_INIT(tcrt_model_info);
   OK(tcrt_model_get_info(model, &info));
