@@ -2,6 +2,7 @@
 //!
 //! What a machine lacks is skipped, and said.
 
+mod debuggers;
 mod tools;
 
 use std::fs;
