@@ -50,7 +50,7 @@ impl Server {
 
     /// For each model its name, the context of a sequence, and the most memory it will use.
     pub fn models(&self) -> impl Iterator<Item = (&str, usize, u64)> {
-        self.app.models.iter().map(|served| (served.id.as_str(), served.context, served.engine.plan().max_bytes()))
+        self.app.models.iter().map(|served| (served.id.as_str(), served.context, served.engine.max_bytes()))
     }
 
     /// Serves until `stop` comes, and then until all answers are finished.

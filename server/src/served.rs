@@ -35,7 +35,7 @@ impl Served {
         let engine = Engine::start(model, Arc::clone(&tokenizer), options, turn)?;
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let tools = Family::of(&tokenizer, chat.as_ref());
-        let context = engine.plan().context;
+        let context = engine.context();
         Ok(Served { id, created, tokenizer, chat, stop_tokens, tools, vocab, context, engine })
     }
 }

@@ -204,9 +204,9 @@ pub struct Listen {
     /// Replies that may wait; more are refused with status 429
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_queue: u16,
-    /// Ended conversations kept in memory, for those that go on or begin alike
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(0..=1024))]
-    pub keep: u16,
+    /// Most MB for ended conversations, kept for those that go on or begin alike; 0 keeps none
+    #[arg(long, value_name = "MB", default_value_t = 1024)]
+    pub keep: u32,
     /// Seconds that a request may take; 0 is no limit
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub timeout: u64,

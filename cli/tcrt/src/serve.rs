@@ -50,7 +50,8 @@ fn engine_options(args: &Listen) -> engine::Options {
         kv_dtype: engine.kv_dtype,
         concurrency: args.max_concurrency.into(),
         queue: args.max_queue.into(),
-        kept: args.keep.into(),
+        kept: if args.keep == 0 { 0 } else { default.kept },
+        kept_bytes: u64::from(args.keep) << 20,
         ..default
     }
 }

@@ -12,7 +12,8 @@ use crate::program::Cache;
 use crate::sys::Memory;
 use crate::{Error, ErrorKind, Result};
 use blocks::Blocks;
-use tc_kernels::abi::KV_BLOCK;
+/// Positions of a block.
+pub use tc_kernels::abi::KV_BLOCK;
 
 /// Element type of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

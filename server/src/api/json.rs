@@ -1,5 +1,7 @@
 //! JSON in and out of HTTP.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
@@ -10,6 +12,8 @@ use serde_json::Value;
 use super::error::{ApiError, Result};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// A client that sends slower than this holds a connection for nothing.
+const BODY_WITHIN: Duration = Duration::from_secs(60);
 
 pub fn json_response(status: StatusCode, value: &Value) -> Response {
     let mut response = Response::new(Body::from(value.to_string()));
@@ -41,7 +45,12 @@ async fn collect(request: Request, limit: usize) -> Result<Bytes> {
         let message = format!("The body of the request is larger than the {limit} bytes that this server takes.");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message)
     };
-    let bytes = axum::body::to_bytes(request.into_body(), limit).await;
+    let late = |_| {
+        let message = "The body of the request did not come in time.";
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", message)
+    };
+    let bytes = axum::body::to_bytes(request.into_body(), limit);
+    let bytes = tokio::time::timeout(BODY_WITHIN, bytes).await.map_err(late)?;
     bytes.map_err(|error| match is_length_limit(&error) {
         true => too_large(),
         false => ApiError::invalid(format!("The body of the request broke off: {error}.")),

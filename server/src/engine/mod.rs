@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use tcrt::kv::KV_BLOCK;
 use tcrt::tokenizer::Tokenizer;
 use tcrt::{EngineOptions, Error, ErrorKind, KvType, MemoryPlan, Model};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -44,6 +45,8 @@ pub struct Options {
     pub queue: usize,
     /// Ended sequences kept for prompts that begin alike.
     pub kept: usize,
+    /// Bytes of the KV cache that they may take.
+    pub kept_bytes: u64,
     /// For tests, which hold the engine here.
     pub before_step: Option<StepHook>,
 }
@@ -58,6 +61,7 @@ impl Default for Options {
             concurrency: 16,
             queue: 128,
             kept: 16,
+            kept_bytes: 1 << 30,
             before_step: None,
         }
     }
@@ -78,6 +82,17 @@ impl Options {
             tier: None,
         }
     }
+
+    fn max_bytes(&self, plan: &MemoryPlan) -> u64 {
+        let sequence = plan.context.div_ceil(KV_BLOCK) as u64 * plan.kv_block_bytes;
+        let kept = (self.kept as u64 * sequence).min(self.kept_bytes);
+        plan.max_bytes() - plan.kv_max_bytes + self.concurrency as u64 * sequence + kept
+    }
+
+    /// Tokens of kept sequences: those share blocks, so this is more careful than it had to be.
+    fn kept_tokens(&self, plan: &MemoryPlan) -> usize {
+        (self.kept_bytes / plan.kv_block_bytes) as usize * KV_BLOCK
+    }
 }
 
 /// The way to a running engine. When the last one is dropped, the engine finishes what it has and ends.
@@ -87,6 +102,7 @@ pub struct Engine {
     taken: Arc<AtomicUsize>,
     most: usize,
     plan: MemoryPlan,
+    max_bytes: u64,
     thread: JoinHandle<()>,
     pub metrics: Arc<EngineMetrics>,
 }
@@ -101,6 +117,7 @@ impl Engine {
     ) -> tcrt::Result<Engine> {
         let engine = tcrt::Engine::new(model, &options.engine())?;
         let plan = *engine.plan();
+        let max_bytes = options.max_bytes(&plan);
         let (jobs, receiver) = channel();
         let metrics = Arc::new(EngineMetrics::default());
         let (options, shared) = (options.clone(), Arc::clone(&metrics));
@@ -108,11 +125,17 @@ impl Engine {
         let run = move || Worker::new(engine, &tokenizer, &options, turn, shared).run(&receiver);
         let thread = thread::Builder::new().name("tcrt-engine".into()).spawn(run);
         let failed = |error| Error::new(ErrorKind::LimitExceeded, format!("cannot start the engine: {error}"));
-        Ok(Engine { jobs, taken: Arc::default(), most, plan, thread: thread.map_err(failed)?, metrics })
+        Ok(Engine { jobs, taken: Arc::default(), most, plan, max_bytes, thread: thread.map_err(failed)?, metrics })
     }
 
-    pub fn plan(&self) -> &MemoryPlan {
-        &self.plan
+    /// Positions of a sequence.
+    pub fn context(&self) -> usize {
+        self.plan.context
+    }
+
+    /// Everything that the engine may come to use: replies as long as the context, and what is kept.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
     }
 
     /// Replies that may run and wait together.

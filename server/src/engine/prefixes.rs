@@ -7,6 +7,7 @@ pub const WORTH_SHARING: usize = 16;
 
 pub struct Prefixes {
     most: usize,
+    most_tokens: usize,
     /// The one used longest ago first.
     kept: Vec<Kept>,
 }
@@ -23,8 +24,9 @@ pub fn common(a: &[u32], b: &[u32]) -> usize {
 }
 
 impl Prefixes {
-    pub fn new(most: usize) -> Prefixes {
-        Prefixes { most, kept: Vec::new() }
+    /// Keeps so many sequences that have no more tokens than this together.
+    pub fn new(most: usize, most_tokens: usize) -> Prefixes {
+        Prefixes { most, most_tokens, kept: Vec::new() }
     }
 
     /// Which one has the most in common with `prompt`, and how much.
@@ -54,7 +56,17 @@ impl Prefixes {
         }
         let mut removed: Vec<Kept> = self.kept.extract_if(.., |old| new.tokens.starts_with(&old.tokens)).collect();
         self.kept.push(new);
-        removed.extend(self.kept.drain(..self.kept.len().saturating_sub(self.most)));
+        removed.extend(self.kept.drain(..self.excess()));
         removed.into_iter().try_for_each(|old| engine.remove(old.sequence))
+    }
+
+    /// How many of the oldest are too many.
+    fn excess(&self) -> usize {
+        let (mut count, mut tokens) = (0, 0);
+        let fits = |kept: &&Kept| {
+            (count, tokens) = (count + 1, tokens + kept.tokens.len());
+            count <= self.most && tokens <= self.most_tokens
+        };
+        self.kept.len() - self.kept.iter().rev().take_while(fits).count()
     }
 }

@@ -88,3 +88,52 @@ impl Queue {
         Some(self.waiting.remove(index))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tcrt::sampling::SamplerOptions;
+
+    use super::*;
+
+    fn job(flow: u64, index: usize) -> Job {
+        let request = Request {
+            prompt: vec![0],
+            max_new: 1,
+            sampling: SamplerOptions::greedy(),
+            stop_tokens: Vec::new(),
+            stop_strings: Vec::new(),
+            shown: Vec::new(),
+            logprobs: None,
+            prompt_logprobs: false,
+            deadline: None,
+            flow,
+        };
+        let (events, _) = tokio::sync::mpsc::unbounded_channel();
+        Job { request, index, events, arrived: Instant::now(), ticket: None }
+    }
+
+    #[test]
+    fn who_runs_least_is_next_and_among_equals_who_came_first() {
+        let mut queue = Queue::default();
+        for (index, flow) in [1, 1, 1, 1, 2, 3, 2].into_iter().enumerate() {
+            queue.push(job(flow, index));
+        }
+        let mut running = Vec::new();
+        let mut order = Vec::new();
+        while let Some(job) = queue.next(running.iter().copied(), |_| true) {
+            running.push(job.request.flow);
+            order.push(job.index);
+        }
+        assert_eq!(order, [0, 4, 5, 1, 6, 2, 3]);
+    }
+
+    #[test]
+    fn places_are_taken_together_and_given_back() {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let three = Ticket::take(&taken, 3, 4).unwrap();
+        assert!(Ticket::take(&taken, 2, 4).is_none());
+        drop(three);
+        assert_eq!(Ticket::take(&taken, 4, 4).unwrap().len(), 4);
+        assert_eq!(taken.load(Ordering::Relaxed), 0);
+    }
+}

@@ -56,7 +56,7 @@ impl<'t> Worker<'t> {
         turn: Arc<Mutex<()>>,
         metrics: Arc<EngineMetrics>,
     ) -> Worker<'t> {
-        let prefixes = Prefixes::new(options.kept);
+        let prefixes = Prefixes::new(options.kept, options.kept_tokens(engine.plan()));
         let (queue, running, batch) = (Queue::default(), Vec::new(), Vec::new());
         Worker { engine, tokenizer, options, turn, metrics, queue, running, prefixes, batch }
     }

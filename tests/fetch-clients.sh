@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Gets the programs of others that the server is tested with: OpenAI's clients for Python and Node, and lm-evaluation-harness.
+#   tests/fetch-clients.sh DIR && TCC_TEST_CLIENTS=DIR TCC_TEST_MODELS=… cargo test -p tc-server --release --test clients
+# What cannot be had is left out, and its test says so.
+set -uo pipefail
+dir=${1:?usage: fetch-clients.sh DIR}
+mkdir -p "$dir"
+[ -x "$dir/venv/bin/python" ] || python3 -m venv "$dir/venv"
+"$dir/venv/bin/python" -c 'import openai' 2>/dev/null || "$dir/venv/bin/pip" install --quiet openai
+"$dir/venv/bin/python" -c 'import lm_eval, transformers, gguf' 2>/dev/null ||
+    "$dir/venv/bin/pip" install --quiet 'lm_eval[api]' transformers gguf
+[ -d "$dir/node_modules/openai" ] || npm install --silent --no-audit --no-fund --prefix "$dir" openai
+exit 0
