@@ -10,6 +10,7 @@ pub use options::{EngineOptions, MemoryPlan, memory_plan};
 use crate::exec::{Arena, Schedule, Team, bind, handout};
 use crate::kv::{KvCache, KvType, SeqId};
 use crate::model::{Code, Model};
+use crate::sampling::all_finite;
 use crate::sys::{Bound, Memory};
 use crate::{Error, ErrorKind, Result};
 use batch::Batch;
@@ -145,7 +146,7 @@ impl Engine {
         let rows: Vec<usize> = self.batch.rows().collect();
         let logits = self.last_logits()?;
         for (row, at) in rows.into_iter().enumerate() {
-            if !logits.row(row).iter().fold(true, |finite, logit| finite & logit.is_finite()) {
+            if !all_finite(logits.row(row)) {
                 let message =
                     format!("the logits after token {} (number {at} of the call) are not finite", tokens[at].token);
                 return Err(Error::new(ErrorKind::NotFinite, message));

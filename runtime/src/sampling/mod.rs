@@ -15,14 +15,17 @@
 
 mod options;
 mod rng;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod truncate;
 
 pub use options::SamplerOptions;
 pub use rng::Rng;
+pub(crate) use scan::all_finite;
 
 use crate::{Error, ErrorKind, Result};
+use scan::highest;
 use truncate::{Candidate, Truncation};
 
 /// One sequence's sampler: its options, its random state, and scratch that is reused from token to token.
@@ -111,18 +114,25 @@ impl Sampler {
 
 /// The id of the highest logit, the lowest id among equals. The logits must be numbers below infinity, and one above minus infinity.
 fn best_finite(logits: &[f32]) -> Result<u32> {
-    let mut best = 0;
-    let mut max = f32::NEG_INFINITY;
-    for (id, &l) in logits.iter().enumerate() {
-        if l > max {
-            (best, max) = (id, l);
+    // So few that looking for the best within costs little.
+    const PIECE: usize = 2048;
+    let (mut max, mut from) = (f32::NEG_INFINITY, 0);
+    for (i, piece) in logits.chunks(PIECE).enumerate() {
+        let odd = |l: &f32| l.is_nan() || *l == f32::INFINITY;
+        // Masked tokens are not finite either.
+        let odd = if all_finite(piece) { None } else { piece.iter().position(odd) };
+        if let Some(at) = odd {
+            let message = format!("the logit of token {} is {}", i * PIECE + at, piece[at]);
+            return Err(Error::new(ErrorKind::NotFinite, message));
         }
-        if l.is_nan() || l == f32::INFINITY {
-            return Err(Error::new(ErrorKind::NotFinite, format!("the logit of token {id} is {l}")));
+        let highest = highest(piece);
+        if highest > max {
+            (max, from) = (highest, i * PIECE);
         }
     }
     if max == f32::NEG_INFINITY {
         return Err(Error::new(ErrorKind::NotFinite, "every token is masked: all logits are -inf"));
     }
-    Ok(best as u32)
+    let within = logits[from..].iter().position(|l| *l == max).unwrap_or_default();
+    Ok((from + within) as u32)
 }

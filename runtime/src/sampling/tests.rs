@@ -118,6 +118,13 @@ fn a_seed_gives_the_same_tokens_forever() {
 fn greedy_takes_the_lowest_of_equals() {
     let mut sampler = Sampler::new(SamplerOptions::greedy(), 4).unwrap();
     assert_eq!(sampler.sample(&mut [0.0, 3.0, 3.0, 1.0], &[]).unwrap(), 1);
+    // Wherever they lie in a long row.
+    let mut sampler = Sampler::new(SamplerOptions::greedy(), 5000).unwrap();
+    for [first, second] in [[0, 4999], [2047, 2048], [2050, 2051], [4100, 4999]] {
+        let mut logits = vec![-1.0; 5000];
+        (logits[first], logits[second], logits[3]) = (7.0, 7.0, f32::NEG_INFINITY);
+        assert_eq!(sampler.sample(&mut logits, &[]).unwrap() as usize, first);
+    }
 }
 
 #[test]
