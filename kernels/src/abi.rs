@@ -279,7 +279,7 @@ pub fn args_size(kernel: &str) -> Option<usize> {
         "rms_norm" | "rms_norm_q8" => size_of::<NormArgs>(),
         "quantize_q8" => size_of::<QuantizeArgs>(),
         "linear" | "linear_q8" => size_of::<LinearArgs>(),
-        "swiglu" | "swiglu_q8" => size_of::<SwigluArgs>(),
+        "swiglu" | "swiglu_q8" | "swiglu_q8_groups" => size_of::<SwigluArgs>(),
         "rope_kv" => size_of::<RopeKvArgs>(),
         "attention" => size_of::<AttentionArgs>(),
         "gather_rows" => size_of::<GatherArgs>(),

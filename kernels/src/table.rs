@@ -215,9 +215,13 @@ pub const KERNELS: &[Kernel] = &[
     Kernel { name: "scale", tasks: tasks::elementwise, variants: plain!(drive::elementwise::<ops::Scale>) },
 ];
 
+/// Kernels that no instruction of a program names: native code calls them where it cuts an instruction's work in other tasks.
+pub const PARTS: &[Kernel] =
+    &[Kernel { name: "swiglu_q8_groups", tasks: tasks::swiglu_groups, variants: tiers!(drive::swiglu_q8_groups) }];
+
 /// The best variant of a kernel for a CPU with these features; None where no kernel has the name.
 pub fn select(name: &str, features: Features) -> Option<Chosen> {
-    let kernel = KERNELS.iter().find(|kernel| kernel.name == name)?;
+    let kernel = KERNELS.iter().chain(PARTS).find(|kernel| kernel.name == name)?;
     let best = kernel.variants.iter().rev().find(|variant| features.has(variant.tier.needs()))?;
     Some(Chosen { kernel: kernel.name, variant: best.tier.name(), run: best.run, tasks: kernel.tasks })
 }
@@ -242,12 +246,12 @@ mod tests {
     #[test]
     fn the_table_has_every_signature_in_order() {
         assert!(KERNELS.iter().map(|k| k.name).eq(SIGNATURES.iter().map(|s| s.name)));
-        assert!(KERNELS.iter().all(|k| crate::abi::args_size(k.name).is_some()));
+        assert!(KERNELS.iter().chain(PARTS).all(|k| crate::abi::args_size(k.name).is_some()));
     }
 
     #[test]
     fn variants_go_from_scalar_to_shiniest() {
-        for kernel in KERNELS {
+        for kernel in KERNELS.iter().chain(PARTS) {
             assert_eq!(kernel.variants[0].tier, Tier::Scalar, "{}", kernel.name);
             assert!(kernel.variants.is_sorted_by_key(|v| v.tier), "{}", kernel.name);
         }

@@ -11,7 +11,7 @@ use tc_kernels::abi::{
 };
 use tc_kernels::layout::{Kind, padded_cols, padded_width, q8_row_bytes};
 use tc_kernels::pack::unpack_row;
-use tc_kernels::table::Chosen;
+use tc_kernels::table::{Chosen, Features, Tier, select};
 
 const WIDTHS: [usize; 9] = [1, 7, 16, 33, 64, 172, 288, 576, 1000];
 const TOKENS: usize = 3;
@@ -173,6 +173,19 @@ fn swiglu_against_scalar() {
             }
         }
     });
+}
+
+/// However the columns are cut, they become what they become together.
+#[test]
+fn swiglu_by_groups_gives_the_same_row() {
+    each_variant("swiglu_q8_groups", |kernel| {
+        let tier = Tier::from_name(kernel.variant).unwrap();
+        let whole = select("swiglu_q8", Features::detect().limited_to(tier)).unwrap();
+        for dim in WIDTHS {
+            assert_eq!(swiglu(kernel, true, dim), swiglu(&whole, true, dim), "dim {dim}");
+        }
+    });
+    assert_eq!(swiglu(&scalar("swiglu_q8_groups"), true, 172), swiglu(&scalar("swiglu_q8"), true, 172));
 }
 
 /// What an elementwise kernel makes of two rows of noise, `y` being `a` or a buffer of its own.

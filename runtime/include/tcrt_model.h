@@ -110,7 +110,7 @@ typedef struct tcrt_linear_args { /* linear, linear_q8 [w.rows / 16, rounded up]
     uint32_t over;
 } tcrt_linear_args;
 
-typedef struct tcrt_swiglu_args { /* swiglu, swiglu_q8 [n] */
+typedef struct tcrt_swiglu_args { /* swiglu, swiglu_q8 [n], swiglu_q8_groups [n * groups of 32 columns, token-major] */
     const float *x;
     uint8_t *y;
     uint32_t x_stride, y_stride /* bytes */, dim;
@@ -188,7 +188,8 @@ struct tcrt_context {
     uint32_t max_rows;
     uint32_t threads;
     uint32_t unused;
-    /* The first of the next `portion` tasks of a step that has `tasks`; TCRT_NONE where all are taken or the call is over. */
+    /* The first of the next `portion` tasks of a step that has `tasks`; TCRT_NONE where all are taken or the call is over.
+     * In a call, all threads name the same numbers for a step. */
     uint32_t (*take)(const tcrt_context *, const tcrt_worker *, uint32_t step, uint32_t tasks, uint32_t portion);
     /* `tasks` that were taken are done. `upto`: tasks of the call up to and with this step. */
     void (*done)(const tcrt_context *, const tcrt_worker *, uint32_t tasks, uint64_t upto);

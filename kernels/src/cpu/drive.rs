@@ -7,8 +7,8 @@
 use core::ffi::c_void;
 
 use crate::abi::{
-    AttentionArgs, BLOCK_ROWS, Call, ConcatArgs, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, Matrix, NormArgs,
-    Over, QuantizeArgs, RopeKvArgs, RopeTableArgs, SwigluArgs,
+    ACT_GROUP, AttentionArgs, BLOCK_ROWS, Call, ConcatArgs, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, Matrix,
+    NormArgs, Over, QuantizeArgs, RopeKvArgs, RopeTableArgs, SwigluArgs,
 };
 use crate::layout::{Kind, block_bytes};
 use crate::pack::{Block, unpack_row};
@@ -90,6 +90,13 @@ pub mod tasks {
         // SAFETY: the ABI.
         let (args, call) = unsafe { read::<LinearArgs>(args, call) };
         if count(args.over, call) == 0 { 0 } else { args.w.rows.div_ceil(BLOCK_ROWS as u32) }
+    }
+
+    /// One for each token and group of its columns.
+    pub unsafe extern "C" fn swiglu_groups(args: *const c_void, call: *const Call) -> u32 {
+        // SAFETY: the ABI.
+        let (args, call) = unsafe { read::<SwigluArgs>(args, call) };
+        call.n * groups(args)
     }
 
     /// One for each token and KV head.
@@ -289,6 +296,35 @@ pub unsafe extern "C" fn swiglu_q8<I: Isa>(args: *const c_void, call: *const Cal
         let (gate, up) = x.split_at(args.dim as usize);
         isa.swiglu_q8(gate, up, y);
     }
+}
+
+/// As `swiglu_q8`, but a task is a group of a token's columns, token-major.
+pub unsafe extern "C" fn swiglu_q8_groups<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (isa, (args, _)) = unsafe { (I::assume(), read::<SwigluArgs>(args, call)) };
+    let groups = groups(args);
+    let mut task = begin;
+    while task < end {
+        let (t, first) = (task / groups, task % groups);
+        let last = groups.min(first + end - task);
+        let (from, width) =
+            (first * ACT_GROUP as u32, args.dim.min(last * ACT_GROUP as u32) - first * ACT_GROUP as u32);
+        // SAFETY: the ABI; other columns of these rows may be other threads'.
+        let (gate, up, y) = unsafe {
+            let column = args.x.add(from as usize);
+            let y = args.y.add(t as usize * args.y_stride as usize);
+            let gate = row(column, args.x_stride, t, width);
+            let up = row(column.add(args.dim as usize), args.x_stride, t, width);
+            (gate, up, Q8Mut::groups_from_raw(y, args.dim as usize, first as usize..last as usize))
+        };
+        isa.swiglu_q8(gate, up, y);
+        task += last - first;
+    }
+}
+
+/// Groups of a token's columns.
+fn groups(args: &SwigluArgs) -> u32 {
+    args.dim.div_ceil(ACT_GROUP as u32)
 }
 
 pub unsafe extern "C" fn rope_kv<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {

@@ -1,5 +1,7 @@
 //! Q8 activation rows: 32 inputs share a scale.
 
+use core::ops::Range;
+
 use crate::abi::ACT_GROUP;
 use crate::layout::padded_cols;
 
@@ -31,6 +33,23 @@ impl<'a> Q8Mut<'a> {
                 q: core::slice::from_raw_parts_mut(row.cast(), cols),
                 scales: core::slice::from_raw_parts_mut(scales, groups),
                 sums: core::slice::from_raw_parts_mut(scales.add(groups).cast(), groups),
+            }
+        }
+    }
+
+    /// Some groups of a row, as a row of their own.
+    ///
+    /// # Safety
+    /// `row` is as for `from_raw`, but of its bytes only those of `groups`, which it has, need be nobody else's.
+    pub unsafe fn groups_from_raw(row: *mut u8, dim: usize, groups: Range<usize>) -> Q8Mut<'a> {
+        let cols = padded_cols(dim);
+        // SAFETY: the three parts of the groups lie within the row and do not overlap; any bits are i8 and f32.
+        unsafe {
+            let scales = row.add(cols).cast::<f32>().add(groups.start);
+            Q8Mut {
+                q: core::slice::from_raw_parts_mut(row.add(groups.start * ACT_GROUP).cast(), groups.len() * ACT_GROUP),
+                scales: core::slice::from_raw_parts_mut(scales, groups.len()),
+                sums: core::slice::from_raw_parts_mut(scales.add(cols / ACT_GROUP).cast(), groups.len()),
             }
         }
     }

@@ -90,7 +90,7 @@ impl Team {
             shared.begun.add(1, 0);
         }
         let tasks = shared.play(&job, 0);
-        shared.handout.wait(&job.round, tasks);
+        shared.handout.wait(&job.round, 0, tasks);
     }
 }
 
@@ -117,6 +117,7 @@ impl Shared {
             let job = *self.job.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(job) = job {
                 self.play(&job, thread);
+                self.handout.say(thread);
             }
         }
     }
@@ -124,25 +125,25 @@ impl Shared {
     /// Takes part in a call until no task is left, and says how many tasks it has.
     fn play(&self, job: &Job, thread: u32) -> u64 {
         match &self.schedule {
-            Schedule::Steps(steps) => self.play_steps(steps, job),
+            Schedule::Steps(steps) => self.play_steps(steps, job, thread),
             Schedule::Native(code) => code.run(&job.call.0, thread, &job.round),
         }
     }
 
-    fn play_steps(&self, steps: &[Step], job: &Job) -> u64 {
+    fn play_steps(&self, steps: &[Step], job: &Job, thread: u32) -> u64 {
         let (handout, Job { call, round }) = (&*self.handout, job);
         let mut end = 0;
         for (i, step) in steps.iter().enumerate() {
             if step.barrier {
-                handout.wait(round, end);
+                handout.wait(round, thread, end);
             }
             let tasks = step.tasks(&call.0);
             end += u64::from(tasks);
             let portion = if handout.threads() == 1 { tasks } else { grain(tasks, handout.threads()) };
-            while let Some(begin) = handout.take(round, i, tasks, portion) {
+            while let Some(begin) = handout.take(round, thread, i, tasks, portion) {
                 let stop = tasks.min(begin + portion);
                 step.run(&call.0, begin, stop);
-                handout.done(round, stop - begin, end);
+                handout.done(round, thread, stop - begin, end);
             }
         }
         end

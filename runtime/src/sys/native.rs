@@ -99,25 +99,25 @@ impl Bound {
 
 /// # Safety
 /// The code passes on the context it got, which begins a `Team`, and the worker it got.
-unsafe fn of<'a>(context: *const Context, worker: *const Worker) -> (&'a Handout, &'a Round) {
+unsafe fn of<'a>(context: *const Context, worker: *const Worker) -> (&'a Handout, &'a Round, u32) {
     // SAFETY: promised by the caller.
-    unsafe { (&(*context.cast::<Team>()).handout, &(*worker).round) }
+    unsafe { (&(*context.cast::<Team>()).handout, &(*worker).round, (*worker).thread) }
 }
 
 unsafe extern "C" fn take(context: *const Context, worker: *const Worker, step: u32, tasks: u32, portion: u32) -> u32 {
     // SAFETY: as `of` says.
-    let (handout, round) = unsafe { of(context, worker) };
-    handout.take(round, step as usize, tasks, portion).unwrap_or(NONE)
+    let (handout, round, thread) = unsafe { of(context, worker) };
+    handout.take(round, thread, step as usize, tasks, portion).unwrap_or(NONE)
 }
 
 unsafe extern "C" fn done(context: *const Context, worker: *const Worker, tasks: u32, upto: u64) {
     // SAFETY: as `of` says.
-    let (handout, round) = unsafe { of(context, worker) };
-    handout.done(round, tasks, upto);
+    let (handout, round, thread) = unsafe { of(context, worker) };
+    handout.done(round, thread, tasks, upto);
 }
 
 unsafe extern "C" fn wait(context: *const Context, worker: *const Worker, upto: u64) {
     // SAFETY: as `of` says.
-    let (handout, round) = unsafe { of(context, worker) };
-    handout.wait(round, upto);
+    let (handout, round, thread) = unsafe { of(context, worker) };
+    handout.wait(round, thread, upto);
 }

@@ -37,7 +37,14 @@ pub enum Place<'a> {
 /// Where in the image the id of weights that are beside goes, once it is known.
 pub const WEIGHTS_ID: usize = offset_of!(Descriptor, weights) + offset_of!(Weights, id);
 
-pub fn image(artifact: &Artifact, program: &Program, state_size: u64, steps: u32, weights: &Place) -> Image {
+pub fn image(
+    artifact: &Artifact,
+    program: &Program,
+    kernels: &[&str],
+    state_size: u64,
+    steps: u32,
+    weights: &Place,
+) -> Image {
     let mut image = Image::default();
     image.data.resize(size_of::<Descriptor>(), 0);
     image.bytes(offset_of!(Descriptor, magic), &MAGIC);
@@ -46,7 +53,7 @@ pub fn image(artifact: &Artifact, program: &Program, state_size: u64, steps: u32
     let numbers = [
         (offset_of!(Descriptor, size), size_of::<Descriptor>() as u32),
         (offset_of!(Descriptor, call_size), size_of::<Call>() as u32),
-        (offset_of!(Descriptor, kernel_count), program.kernels.len() as u32),
+        (offset_of!(Descriptor, kernel_count), kernels.len() as u32),
         (offset_of!(Descriptor, vocab), program.vocab),
         (offset_of!(Descriptor, max_positions), program.max_positions),
         (offset_of!(Descriptor, layers), program.cache.layers),
@@ -61,7 +68,7 @@ pub fn image(artifact: &Artifact, program: &Program, state_size: u64, steps: u32
         image.bytes(at, &number.to_le_bytes());
     }
     image.memory_plan(program, state_size);
-    image.lists(artifact, program);
+    image.lists(artifact, kernels);
     image.blob(offset_of!(Descriptor, tokenizer), &artifact.tokenizer);
     image.blob(offset_of!(Descriptor, chat), &artifact.chat);
     image.weights(offset_of!(Descriptor, weights), program.weights_segment.size, weights);
@@ -90,10 +97,10 @@ impl Image {
         self.word(offset_of!(Descriptor, state_size), state_size);
     }
 
-    fn lists(&mut self, artifact: &Artifact, program: &Program) {
-        let kernels = self.list::<Need>(offset_of!(Descriptor, kernels), program.kernels.len());
-        for (i, name) in program.kernels.iter().enumerate() {
-            let at = kernels + i * size_of::<Need>();
+    fn lists(&mut self, artifact: &Artifact, kernels: &[&str]) {
+        let needs = self.list::<Need>(offset_of!(Descriptor, kernels), kernels.len());
+        for (i, name) in kernels.iter().enumerate() {
+            let at = needs + i * size_of::<Need>();
             self.text(at + offset_of!(Need, name), name);
             self.word(at + offset_of!(Need, args_size), args_size(name).unwrap_or_default() as u64);
         }

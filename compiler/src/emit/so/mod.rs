@@ -4,6 +4,7 @@ mod args;
 mod code;
 mod compile;
 mod elf;
+mod fuse;
 mod image;
 mod schedule;
 mod state;
@@ -11,6 +12,7 @@ mod state;
 mod tests;
 mod unwind;
 
+use std::collections::BTreeSet;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -91,15 +93,25 @@ fn build(
     let state = state::layout(program, artifact.program, ops, &schedule);
     let isa = isa(target)?;
     let convention = isa.default_call_conv();
+    let kernels = kernels(artifact.program, &schedule);
+    let lowered = artifact.program;
     let source =
-        code::Source { program, lowered: artifact.program, ops, schedule: &schedule, state: &state, convention };
+        code::Source { program, lowered, ops, schedule: &schedule, state: &state, kernels: &kernels, convention };
     let functions = code::functions(&source).into_iter().map(|(name, function)| compile(&isa, name, function));
     let functions: Vec<Compiled> = functions.collect::<Result<_, _>>()?;
     let steps = schedule.phases.iter().map(|phase| phase.steps.len()).sum::<usize>().max(ops.len()) as u32;
-    let image = image::image(artifact, program, state.size, steps, place);
+    let image = image::image(artifact, program, &kernels, state.size, steps, place);
     let parts = parts(program, &functions);
     let weights = if matches!(place, Place::Inside) { weight_bytes } else { 0 };
     elf::write(&elf::Object { isa: &isa, functions: &functions, image: &image, weights, parts: &parts })
+}
+
+/// Every kernel that the code calls.
+fn kernels(program: &crate::program::Program, schedule: &schedule::Schedule) -> Vec<&'static str> {
+    let parts = schedule.phases.iter().flat_map(|phase| &phase.steps).flat_map(|step| &step.chain);
+    let all =
+        program.instructions.iter().map(|instruction| instruction.kernel.name).chain(parts.map(|part| part.kernel));
+    all.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// A name for the code of each instruction, so that disassemblers, debuggers and profilers speak of tensor ops.

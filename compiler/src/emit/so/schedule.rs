@@ -1,12 +1,13 @@
 //! The schedule of a call with one token. Knowing the shapes, it needs half the barriers of the general one: what is computed
 //! from one row by one task (a norm, an activation, quantization) every thread computes for itself into memory of its own, as
-//! soon as it has taken a task that needs it; and attention follows rope head by head.
+//! soon as it has taken a task that needs it; attention follows rope head by head, and SwiGLU its matmul column by column.
 
 use std::collections::BTreeSet;
 
 use tc_kernels::abi::BLOCK_ROWS;
-use tcrt::program::verify::{Heads, Op};
+use tcrt::program::verify::Op;
 
+use super::fuse::by_columns;
 use crate::lower::barriers::{Access, Place, accesses};
 use crate::program::{Operand, Program, Weight};
 
@@ -20,9 +21,36 @@ pub struct Phase {
 
 #[derive(Debug)]
 pub struct Step {
-    /// Instructions of equally many tasks; whoever takes a task does it in all of them.
-    pub chain: Vec<usize>,
+    /// Whoever takes a task does it in all of these, in order.
+    pub chain: Vec<Part>,
     pub tasks: u32,
+}
+
+/// An instruction in a chain.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub at: usize,
+    /// What runs it, by its own kernel or one that cuts the same work in other tasks.
+    pub kernel: &'static str,
+    pub spans: Vec<Span>,
+}
+
+/// The kernel's tasks `first + a * each .. first + b * each` belong to tasks `a .. b` of the step.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    pub first: u32,
+    pub each: u32,
+}
+
+impl Part {
+    /// An instruction whose tasks are those of the step.
+    pub fn whole(program: &Program, at: usize) -> Part {
+        Part::of(program, at, vec![Span { first: 0, each: 1 }])
+    }
+
+    pub fn of(program: &Program, at: usize, spans: Vec<Span>) -> Part {
+        Part { at, kernel: program.instructions[at].kernel.name, spans }
+    }
 }
 
 impl Phase {
@@ -87,7 +115,12 @@ impl<'a> Planner<'a> {
     fn plan(mut self) -> Result<Schedule, Unfit> {
         for at in 0..self.ops.len() {
             let sources = self.sources(at);
-            if self.may_be_private(at) {
+            if let Some(step) = self.follows_by_columns(at, &sources) {
+                self.check_inputs_of_private(at)?;
+                self.schedule.private.push(sources);
+                self.replace_last_step(at, step);
+                self.hold(at, None);
+            } else if self.may_be_private(at) {
                 self.hold(at, Some(at));
                 self.schedule.private.push(self.sources_with_result(at, sources));
             } else {
@@ -207,7 +240,7 @@ impl<'a> Planner<'a> {
         let tasks = tasks(&self.ops[at], &self.program.weights);
         let phase = &mut self.schedule.phases[now];
         phase.prologue.extend(missing);
-        phase.steps.push(Step { chain: vec![at], tasks });
+        phase.steps.push(Step { chain: vec![Part::whole(self.program, at)], tasks });
         self.touched.extend(reads.into_iter().map(|access| (None, access)));
         self.touch(own);
         Ok(())
@@ -218,10 +251,33 @@ impl<'a> Planner<'a> {
         self.touched.extend(accesses.into_iter().map(|access| (step, access)));
     }
 
+    /// SwiGLU of what the last step makes, column by column, so that a thread may go on with its own columns.
+    fn follows_by_columns(&self, at: usize, sources: &[Source]) -> Option<Step> {
+        let step = self.schedule.phases.last()?.steps.last()?;
+        let [Part { at: linear, .. }] = step.chain.as_slice() else { return None };
+        let fused = by_columns(self.program, self.ops, *linear, at)?;
+        let all_shared = sources.iter().all(Option::is_none);
+        // But for the columns, nothing that a thread does in this phase may meet what another one does.
+        let columns = fused.columns;
+        let apart = |access: &Access| {
+            let of_others = |label: &Option<usize>| access.place != columns || *label != Some(self.last_step());
+            self.touched.iter().all(|(label, before)| !(of_others(label) && before.conflicts(access)))
+        };
+        let own = accesses(self.program, &self.program.instructions[at]);
+        (all_shared && own.iter().all(apart)).then_some(fused.step)
+    }
+
+    fn replace_last_step(&mut self, at: usize, step: Step) {
+        self.touch(accesses(self.program, &self.program.instructions[at]));
+        if let Some(last) = self.schedule.phases.last_mut().and_then(|phase| phase.steps.last_mut()) {
+            *last = step;
+        }
+    }
+
     fn extend_last_step(&mut self, at: usize) -> Result<(), Unfit> {
         let step = self.schedule.phases.last_mut().and_then(|phase| phase.steps.last_mut());
         step.map_or(Err(Unfit(at)), |step| {
-            step.chain.push(at);
+            step.chain.push(Part::whole(self.program, at));
             Ok(())
         })
     }
@@ -230,7 +286,7 @@ impl<'a> Planner<'a> {
     /// go on to the other without waiting for anybody.
     fn follows_by_heads(&self, at: usize, own: &[Access]) -> bool {
         let last = self.schedule.phases.last().and_then(|phase| phase.steps.last());
-        let Some([rope]) = last.map(|step| step.chain.as_slice()) else { return false };
+        let Some([Part { at: rope, .. }]) = last.map(|step| step.chain.as_slice()) else { return false };
         let (Op::RopeKv { q: written, heads, .. }, Op::Attention { q, heads: same, .. }) =
             (&self.ops[*rope], &self.ops[at])
         else {
@@ -260,54 +316,6 @@ impl<'a> Planner<'a> {
     fn last_step(&self) -> usize {
         self.schedule.phases.last().map_or(0, |phase| phase.steps.len())
     }
-}
-
-/// Two phases, the matmul that makes queries, keys and values and the attention over them, that can be one where every thread gets
-/// equally many KV heads: then each makes the rows of its own heads, and needs nobody else's.
-#[derive(Clone, Copy, Debug)]
-pub struct ByHeads {
-    pub linear: usize,
-    pub rope: usize,
-    pub attention: usize,
-    pub heads: Heads,
-}
-
-/// Beyond this, a barrier costs nothing against the matmul, which is better cut finer than by heads.
-const MAX_BY_HEADS: u64 = 1 << 20;
-
-impl ByHeads {
-    /// Blocks of the matmul that belong to one KV head: of its queries, and of its keys (or values).
-    pub fn blocks(&self) -> (u32, u32) {
-        let Heads { heads, kv_heads, head_dim, .. } = self.heads;
-        (heads / kv_heads * head_dim / BLOCK_ROWS as u32, head_dim / BLOCK_ROWS as u32)
-    }
-
-    /// What each task stands for: the blocks, and the task of attention.
-    pub fn tasks_each(&self) -> u32 {
-        let (queries, keys) = self.blocks();
-        queries + 2 * keys + 1
-    }
-}
-
-pub fn by_heads(program: &Program, ops: &[Op], first: &Phase, second: &Phase) -> Option<ByHeads> {
-    let ([matmul], [attend]) = (first.steps.as_slice(), second.steps.as_slice()) else { return None };
-    let (&[linear], &[rope, attention]) = (matmul.chain.as_slice(), attend.chain.as_slice()) else { return None };
-    let (Op::Linear { w, y, .. }, Op::RopeKv { qkv, heads, .. }) = (&ops[linear], &ops[rope]) else { return None };
-    let whole_blocks = heads.head_dim.is_multiple_of(BLOCK_ROWS as u32);
-    let rows = (heads.heads + 2 * heads.kv_heads) * heads.head_dim;
-    let weight = &program.weights[*w];
-    if y != qkv || !whole_blocks || weight.rows != rows || weight.bytes() > MAX_BY_HEADS || !second.prologue.is_empty()
-    {
-        return None;
-    }
-    // But for the rows that go from one to the other by heads, the phases must have nothing in common.
-    let made = Place::Arena { over_rows: false, bytes: program.buffers[*y].range() };
-    let of = |at: &usize| accesses(program, &program.instructions[*at]);
-    let before: Vec<Access> = first.prologue.iter().chain([&linear]).flat_map(of).collect();
-    let after = [rope, attention].iter().flat_map(of).collect::<Vec<Access>>();
-    let apart = |access: &Access| before.iter().all(|before| !before.conflicts(access));
-    let apart = after.iter().filter(|access| access.place != made).all(apart);
-    apart.then_some(ByHeads { linear, rope, attention, heads: *heads })
 }
 
 fn layer(layer: i64) -> Access {

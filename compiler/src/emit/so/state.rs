@@ -10,8 +10,8 @@ use super::args::{Address, Arguments, Base, Image, shared_place};
 use super::schedule::{Schedule, Step};
 use crate::program::Operand;
 
-/// Weights that are worth a trip to the counter: some microseconds of streaming. The trip moves two cache lines between threads.
-const PORTION_BYTES: usize = 64 << 10;
+/// Weights that are worth a trip to the counter: half a microsecond of streaming. It is the thread's own, but for who helps others.
+const PORTION_BYTES: usize = 32 << 10;
 /// The same for heads.
 const PORTION_HEADS: u32 = 3;
 
@@ -106,7 +106,10 @@ pub fn portion(step: &Step, program: &Program, ops: &[Op]) -> Portion {
         },
         _ => None,
     };
-    let bytes = step.chain.first().and_then(|at| task_bytes(&ops[*at]));
+    let bytes = step.chain.first().and_then(|part| {
+        let blocks: u32 = part.spans.iter().map(|span| span.each).sum();
+        Some(task_bytes(&ops[part.at])? * blocks as usize)
+    });
     let least = bytes.map_or(PORTION_HEADS, |bytes| PORTION_BYTES.div_ceil(bytes) as u32);
     Portion { tasks: step.tasks, least }
 }

@@ -18,9 +18,9 @@ fn with_tiny<T>(recipe: &str, use_it: impl FnOnce(&Artifact) -> T) -> T {
     with(tiny_config(), recipe, use_it)
 }
 
-/// Heads of whole blocks, so that queries, keys and values may be made by heads.
+/// Heads of whole blocks, so that queries, keys and values may be made by heads, and SwiGLU of whole groups.
 fn with_whole_heads<T>(recipe: &str, use_it: impl FnOnce(&Artifact) -> T) -> T {
-    with(ModelConfig { dim: 96, heads: 6, kv_heads: 3, head_dim: 16, ..tiny_config() }, recipe, use_it)
+    with(ModelConfig { dim: 96, heads: 6, kv_heads: 3, head_dim: 16, ffn: 96, ..tiny_config() }, recipe, use_it)
 }
 
 fn with<T>(config: ModelConfig, recipe: &str, use_it: impl FnOnce(&Artifact) -> T) -> T {
@@ -245,5 +245,17 @@ fn one_token_needs_few_barriers() {
         assert_eq!(schedule.phases.len(), 1 + 2 * 5 + 1, "{:#?}", schedule.phases);
         assert_eq!(schedule.phases[0].steps.len(), 2);
         assert!(schedule.phases[2].steps[0].chain.len() == 2);
+    });
+}
+
+#[test]
+fn swiglu_goes_with_its_matmul_where_groups_are_whole() {
+    with_whole_heads(RECIPES[1], |artifact| {
+        let schedule = schedule::one_token(artifact.program, verified(artifact).unwrap().ops());
+        assert_eq!(schedule.phases.len(), 1 + 2 * 5 + 1, "{:#?}", schedule.phases);
+        let step = &schedule.phases[4].steps[0];
+        assert_eq!(step.chain.iter().map(|part| part.kernel).collect::<Vec<_>>(), ["linear_q8", "swiglu_q8_groups"]);
+        assert_eq!(step.tasks, 3);
+        assert!(schedule.phases[5].prologue.is_empty());
     });
 }

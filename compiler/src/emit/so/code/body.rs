@@ -76,9 +76,10 @@ impl<'a, 'b> Body<'a, 'b> {
         self.e.b.switch_to_block(none);
     }
 
-    pub fn kernel(&mut self, at: usize, args: u64, begin: Value, end: Value) {
+    /// Tasks of instruction `at`, by this kernel.
+    pub fn kernel(&mut self, at: usize, kernel: &str, args: u64, begin: Value, end: Value) {
         self.e.b.set_srcloc(SourceLoc::new(at as u32));
-        let index = usize::from(self.source.program.instructions[at].kernel);
+        let index = self.source.kernels.iter().position(|name| *name == kernel).unwrap_or_default();
         let run = self.e.load(I64, self.kernels, index * size_of::<Kernel>() + offset_of!(Kernel, run));
         let args = self.e.b.ins().iadd_imm(self.state, args as i64);
         self.e.b.ins().call_indirect(self.signatures.run, run, &[args, self.call, begin, end]);

@@ -29,7 +29,9 @@ pub fn function(source: &Source) -> Function {
             done = body.e.b.ins().iadd(done, wide);
             let portion = body.e.grain(tasks, threads);
             let args = source.state.many[at];
-            body.hand_out(at as u32, tasks, portion, done, 1, |body, begin, end| body.kernel(at, args, begin, end));
+            body.hand_out(at as u32, tasks, portion, done, 1, |body, begin, end| {
+                body.kernel(at, source.kernel(at), args, begin, end)
+            });
         }
         body.e.b.ins().return_(&[done]);
     })

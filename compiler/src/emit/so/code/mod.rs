@@ -23,7 +23,16 @@ pub struct Source<'a> {
     pub ops: &'a [Op],
     pub schedule: &'a Schedule,
     pub state: &'a State,
+    /// By name, in the order of the table that libtcrt gives.
+    pub kernels: &'a [&'static str],
     pub convention: CallConv,
+}
+
+impl Source<'_> {
+    /// The kernel of an instruction.
+    fn kernel(&self, at: usize) -> &'static str {
+        self.lowered.instructions[at].kernel.name
+    }
 }
 
 /// A function with its name.

@@ -4,7 +4,8 @@ use cranelift_codegen::ir::types::{I8, I32, I64};
 use cranelift_codegen::ir::{Function, InstBuilder, SourceLoc, Value};
 use cranelift_frontend::Variable;
 
-use super::super::schedule::{ByHeads, Phase, Step, by_heads};
+use super::super::fuse::{ByHeads, by_heads};
+use super::super::schedule::{Part, Phase, Span, Step};
 use super::super::state::portion;
 use super::body::Body;
 use super::{Source, build};
@@ -35,11 +36,21 @@ pub fn function(source: &Source) -> Function {
     })
 }
 
+/// How a step's tasks are handed out.
+struct Handing {
+    number: u32,
+    portion: Value,
+    /// Tasks of the call up to and with this step.
+    upto: u64,
+    /// What each task counts when it is done.
+    each: u32,
+}
+
 impl Body<'_, '_> {
     /// Waits for all before a phase.
     fn enter(&mut self, phase: &Phase, done: u64) {
         if let Some(first) = phase.steps.first().and_then(|step| step.chain.first()) {
-            self.e.b.set_srcloc(SourceLoc::new(*first as u32));
+            self.e.b.set_srcloc(SourceLoc::new(first.at as u32));
         }
         if done > 0 {
             let before = self.e.b.ins().iconst(I64, done as i64);
@@ -63,58 +74,55 @@ impl Body<'_, '_> {
         }
         self.e.b.ins().jump(join, &[]);
         self.e.b.switch_to_block(one);
-        self.heads(fused, phases[0], share, step, end);
+        let prepared = self.prepared(phases[0]);
+        let handing = Handing { number: step, portion: share, upto: end, each: fused.tasks_each };
+        self.step(&fused.step, phases[0], prepared, handing);
         self.e.b.ins().jump(join, &[]);
         self.e.b.switch_to_block(join);
     }
 
-    /// The rows of some heads, then attention over them.
-    fn heads(&mut self, fused: ByHeads, phase: &Phase, share: Value, step: u32, end: u64) {
-        self.e.b.set_srcloc(SourceLoc::new(fused.linear as u32));
-        let prepared = (!phase.prologue.is_empty()).then(|| self.e.flag());
-        let kv_heads = fused.heads.kv_heads;
-        let tasks = self.e.b.ins().iconst(I32, i64::from(kv_heads));
-        let upto = self.e.b.ins().iconst(I64, end as i64);
-        let each = i64::from(fused.tasks_each());
-        self.hand_out(step, tasks, share, upto, each, |body, begin, end| {
+    fn phase(&mut self, phase: &Phase, number: &mut u32, done: u64) {
+        let prepared = self.prepared(phase);
+        for step in &phase.steps {
+            let portion = self.source.state.portions[&portion(step, self.source.program, self.source.ops)];
+            let portion = self.e.load(I32, self.state, portion as usize);
+            self.step(step, phase, prepared, Handing { number: *number, portion, upto: done, each: 1 });
+            *number += 1;
+        }
+    }
+
+    /// Whether this thread has computed a phase's prologue, where there is one.
+    fn prepared(&mut self, phase: &Phase) -> Option<Variable> {
+        (!phase.prologue.is_empty()).then(|| self.e.flag())
+    }
+
+    fn step(&mut self, step: &Step, phase: &Phase, prepared: Option<Variable>, handing: Handing) {
+        let Some(first) = step.chain.first() else { return };
+        self.e.b.set_srcloc(SourceLoc::new(first.at as u32));
+        let Handing { number, portion, upto, each } = handing;
+        let tasks = self.e.b.ins().iconst(I32, i64::from(step.tasks));
+        let upto = self.e.b.ins().iconst(I64, upto as i64);
+        self.hand_out(number, tasks, portion, upto, i64::from(each), |body, begin, end| {
             if let Some(prepared) = prepared {
                 body.prologue(phase, prepared);
             }
-            let (queries, keys) = fused.blocks();
-            let behind = kv_heads * queries;
-            for (base, blocks) in [(0, queries), (behind, keys), (behind + kv_heads * keys, keys)] {
-                let [begin, end] = [begin, end].map(|head| {
-                    let at = body.e.b.ins().imul_imm(head, i64::from(blocks));
-                    body.e.b.ins().iadd_imm(at, i64::from(base))
-                });
-                body.kernel(fused.linear, body.source.state.one[fused.linear], begin, end);
-            }
-            for at in [fused.rope, fused.attention] {
-                body.kernel(at, body.source.state.one[at], begin, end);
+            for part in &step.chain {
+                body.part(part, begin, end);
             }
         });
     }
 
-    fn phase(&mut self, phase: &Phase, number: &mut u32, done: u64) {
-        let prepared = (!phase.prologue.is_empty()).then(|| self.e.flag());
-        for step in &phase.steps {
-            let Step { chain, tasks } = step;
-            let Some(first) = chain.first() else { continue };
-            self.e.b.set_srcloc(SourceLoc::new(*first as u32));
-            let portion = self.source.state.portions[&portion(step, self.source.program, self.source.ops)];
-            let portion = self.e.load(I32, self.state, portion as usize);
-            let tasks = self.e.b.ins().iconst(I32, i64::from(*tasks));
-            let upto = self.e.b.ins().iconst(I64, done as i64);
-            self.hand_out(*number, tasks, portion, upto, 1, |body, begin, end| {
-                if let Some(prepared) = prepared {
-                    body.prologue(phase, prepared);
-                }
-                for at in chain {
-                    body.kernel(*at, body.source.state.one[*at], begin, end);
-                }
-            });
-            *number += 1;
+    /// An instruction's share of tasks `begin .. end` of a step.
+    fn part(&mut self, part: &Part, begin: Value, end: Value) {
+        for span in &part.spans {
+            let [begin, end] = [begin, end].map(|task| self.within(*span, task));
+            self.kernel(part.at, part.kernel, self.source.state.one[part.at], begin, end);
         }
+    }
+
+    fn within(&mut self, Span { first, each }: Span, task: Value) -> Value {
+        let at = if each == 1 { task } else { self.e.b.ins().imul_imm(task, i64::from(each)) };
+        if first == 0 { at } else { self.e.b.ins().iadd_imm(at, i64::from(first)) }
     }
 
     /// What a thread computes for itself, once in a phase.
@@ -125,7 +133,7 @@ impl Body<'_, '_> {
         self.e.b.switch_to_block(compute);
         let (zero, one) = (self.e.b.ins().iconst(I32, 0), self.e.b.ins().iconst(I32, 1));
         for at in &phase.prologue {
-            self.kernel(*at, self.source.state.one[*at], zero, one);
+            self.kernel(*at, self.source.kernel(*at), self.source.state.one[*at], zero, one);
         }
         let done = self.e.b.ins().iconst(I8, 1);
         self.e.b.def_var(prepared, done);

@@ -11,7 +11,8 @@ use super::super::state::Portion;
 use super::{Emitter, Source, TRUSTED, build};
 
 /// Portions of a step for each thread: so many that one slow thread does not hold the rest for long.
-const MAX_TURNS: i64 = 4;
+const MAX_TURNS: i64 = 16;
+
 /// Fills in a thread's state.
 pub fn function(source: &Source) -> Function {
     build(source.convention, &[I64, I64, I32], &[], |e| {
