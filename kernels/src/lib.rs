@@ -2,6 +2,7 @@
 
 pub mod abi;
 mod cpu;
+pub mod exp;
 pub mod half;
 pub mod layout;
 pub mod measure;

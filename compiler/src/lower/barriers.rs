@@ -50,13 +50,21 @@ pub fn accesses(program: &Program, instruction: &Instruction) -> Vec<Access> {
 
 pub fn place(program: &mut Program) {
     let all: Vec<Vec<Access>> = program.instructions.iter().map(|instruction| accesses(program, instruction)).collect();
+    for (instruction, barrier) in program.instructions.iter_mut().zip(needed(&all)) {
+        instruction.barrier = barrier;
+    }
+}
+
+/// Which of these, run in this order, need a barrier before them.
+pub fn needed(all: &[Vec<Access>]) -> Vec<bool> {
     let mut since_barrier = 0;
-    for at in 0..all.len() {
+    let mut barrier = |at: usize| {
         let conflict =
             all[since_barrier..at].iter().flatten().any(|before| all[at].iter().any(|a| a.conflicts(before)));
-        program.instructions[at].barrier = conflict;
         if conflict {
             since_barrier = at;
         }
-    }
+        conflict
+    };
+    (0..all.len()).map(&mut barrier).collect()
 }

@@ -1,6 +1,7 @@
 /*
- * Runs an artifact with kernels that only say how they were called: `trace FILE`. With every address it hands out fixed,
- * what it prints is the same whatever machine the artifact was compiled for.
+ * Runs an artifact with kernels that only say how they were called: `trace FILE`. With every address it hands out fixed and
+ * the same numbers in memory, what it prints is the same whatever machine the artifact was compiled for: the calls, and a
+ * hash of what the code itself has computed.
  */
 #define _GNU_SOURCE
 #include "tcrt_model.h"
@@ -60,14 +61,45 @@ static const tcrt_kernel kernels[] = {{run_0, 0},  {run_1, 0},  {run_2, 0},  {ru
                                       {run_6, 0},  {run_7, 0},  {run_8, 0},  {run_9, 0}, {run_10, 0}, {run_11, 0},
                                       {run_12, 0}, {run_13, 0}, {run_14, 0}, {run_15, 0}};
 
+/* Numbers from -8 to 8. */
+static void fill(float *values, uint64_t count) {
+    uint32_t random = 1;
+    for (uint64_t i = 0; i < count; i++) {
+        random = random * 1664525 + 1013904223;
+        values[i] = (float)(int32_t)random / (1u << 28);
+    }
+}
+
+static uint64_t hash(const uint8_t *bytes, uint64_t size) {
+    uint64_t hash = 0xcbf29ce484222325;
+    for (uint64_t i = 0; i < size; i++)
+        hash = (hash ^ bytes[i]) * 0x100000001b3;
+    return hash;
+}
+
+static void *memory(uintptr_t at, uint64_t size) {
+    void *memory = mmap((void *)at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    if (memory == MAP_FAILED) {
+        perror("mmap");
+        exit(1);
+    }
+    return memory;
+}
+
+enum { MAX_TOKENS = 7, MAX_ROWS = 5 };
+
 static void run(const tcrt_context *c, void *state, uint32_t n, uint32_t rows) {
     tcrt_call call = {.n = n, .rows = rows};
     tcrt_worker worker = {.state = state};
+    uint64_t tokens_size = model->token_arena * MAX_TOKENS, rows_size = model->row_arena * MAX_ROWS;
     memset(next, 0, sizeof next);
     finished = 0;
+    fill((float *)c->tokens_arena, tokens_size / 4);
+    fill((float *)c->rows_arena, rows_size / 4);
     printf("call %u %u\n", n, rows);
     uint64_t tasks = (n == 1 && rows == 1 ? model->run_one : model->run)(c, &worker, &call);
-    printf("tasks %" PRIu64 "\n", tasks);
+    printf("tasks %" PRIu64 ", memory %" PRIx64 " %" PRIx64 " %" PRIx64 "\n", tasks, hash(state, model->state_size),
+           hash(c->tokens_arena, tokens_size), hash(c->rows_arena, rows_size));
     if (tasks != finished)
         abort();
 }
@@ -79,15 +111,14 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", library ? "no usable descriptor" : dlerror());
         return 1;
     }
-    void *state = mmap((void *)0x200000000, model->state_size, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-    if (state == MAP_FAILED)
-        return 1;
+    void *state = memory(0x200000000, model->state_size);
+    uint8_t *tokens = memory(0x400000000, model->token_arena * MAX_TOKENS);
+    uint8_t *rows = memory(0x500000000, model->row_arena * MAX_ROWS);
     for (uint32_t threads = 1; threads <= 3; threads += 2) {
         memset(state, 0, model->state_size);
-        tcrt_context context = {kernels, (uint8_t *)0x300000000, (uint8_t *)0x400000000, (uint8_t *)0x500000000,
-                                7,       5,                      threads,                0,
-                                take,    done,                   wait};
+        tcrt_context context = {kernels,    (uint8_t *)0x300000000, tokens,  rows,
+                                MAX_TOKENS, MAX_ROWS,               threads, 0,
+                                take,       done,                   wait};
         model->prepare(&context, state, 0);
         run(&context, state, 1, 1);
         run(&context, state, 7, 5);

@@ -6,6 +6,7 @@ mod compile;
 mod elf;
 mod fuse;
 mod image;
+mod inline;
 mod schedule;
 mod state;
 #[cfg(test)]
@@ -18,9 +19,8 @@ use std::path::Path;
 
 use tc_targets::Target;
 use tcrt::native::abi::WEIGHTS_OFFSET;
-use tcrt::program::Program;
 use tcrt::program::header::Header;
-use tcrt::program::verify::{Verified, verify};
+use tcrt::program::verify::{Op, Verified, verify};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::pte::layout;
@@ -93,7 +93,7 @@ fn build(
     let state = state::layout(program, artifact.program, ops, &schedule);
     let isa = isa(target)?;
     let convention = isa.default_call_conv();
-    let kernels = kernels(artifact.program, &schedule);
+    let kernels = kernels(artifact.program, ops, &schedule);
     let lowered = artifact.program;
     let source =
         code::Source { program, lowered, ops, schedule: &schedule, state: &state, kernels: &kernels, convention };
@@ -101,21 +101,39 @@ fn build(
     let functions: Vec<Compiled> = functions.collect::<Result<_, _>>()?;
     let steps = schedule.phases.iter().map(|phase| phase.steps.len()).sum::<usize>().max(ops.len()) as u32;
     let image = image::image(artifact, program, &kernels, state.size, steps, place);
-    let parts = parts(program, &functions);
+    let parts = parts(&names(artifact.program, ops), &functions);
     let weights = if matches!(place, Place::Inside) { weight_bytes } else { 0 };
     elf::write(&elf::Object { isa: &isa, functions: &functions, image: &image, weights, parts: &parts })
 }
 
 /// Every kernel that the code calls.
-fn kernels(program: &crate::program::Program, schedule: &schedule::Schedule) -> Vec<&'static str> {
+fn kernels(program: &crate::program::Program, ops: &[Op], schedule: &schedule::Schedule) -> Vec<&'static str> {
     let parts = schedule.phases.iter().flat_map(|phase| &phase.steps).flat_map(|step| &step.chain);
-    let all =
-        program.instructions.iter().map(|instruction| instruction.kernel.name).chain(parts.map(|part| part.kernel));
-    all.collect::<BTreeSet<_>>().into_iter().collect()
+    let parts = parts.map(|part| (part.at, part.kernel));
+    let whole = program.instructions.iter().enumerate().map(|(at, instruction)| (at, instruction.kernel.name));
+    let called = whole.chain(parts).filter(|(at, _)| !inline::is_inline(&ops[*at]));
+    called.map(|(_, kernel)| kernel).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Of each instruction of the program, its number, kernel and tensor op; where others share its loop, theirs too.
+fn names(program: &crate::program::Program, ops: &[Op]) -> Vec<String> {
+    let all: Vec<usize> = (0..ops.len()).collect();
+    let mut names: Vec<String> = program
+        .instructions
+        .iter()
+        .map(|instruction| format!("{} {}", instruction.kernel.name, instruction.note))
+        .collect();
+    for piece in inline::pieces(program, ops, &all) {
+        if let inline::Piece::Loop(inside) = piece {
+            let joined: Vec<&str> = inside.instructions.iter().map(|at| names[*at].as_str()).collect();
+            names[inside.instructions[0]] = joined.join("; ");
+        }
+    }
+    names
 }
 
 /// A name for the code of each instruction, so that disassemblers, debuggers and profilers speak of tensor ops.
-fn parts(program: &Program, functions: &[Compiled]) -> Vec<(usize, std::ops::Range<u32>, String)> {
+fn parts(names: &[String], functions: &[Compiled]) -> Vec<(usize, std::ops::Range<u32>, String)> {
     let mut parts = Vec::new();
     for (number, function) in functions.iter().enumerate() {
         let mut last = None;
@@ -128,10 +146,8 @@ fn parts(program: &Program, functions: &[Compiled]) -> Vec<(usize, std::ops::Ran
                 continue;
             }
             last = Some(*at);
-            let Some(instruction) = program.instructions.get(*at) else { continue };
-            let kernel = program.kernels.get(usize::from(instruction.kernel)).map_or("", String::as_str);
-            let name = format!("{}.{at}.{kernel} {}", function.name, instruction.note);
-            parts.push((number, range.clone(), name.trim_end().to_owned()));
+            let Some(name) = names.get(*at) else { continue };
+            parts.push((number, range.clone(), format!("{}.{at}.{}", function.name, name.trim_end())));
         }
     }
     parts

@@ -7,6 +7,8 @@ use super::*;
 use crate::config::ModelConfig;
 use crate::emit::{Constants, pte};
 use crate::export::compile;
+use crate::lower::{ModelShape, lower};
+use crate::program::CacheShape;
 use crate::recipe::Recipe;
 use crate::testing::{tiny_config, tiny_tensors};
 
@@ -25,11 +27,37 @@ fn with_whole_heads<T>(recipe: &str, use_it: impl FnOnce(&Artifact) -> T) -> T {
 
 fn with<T>(config: ModelConfig, recipe: &str, use_it: impl FnOnce(&Artifact) -> T) -> T {
     let recipe = Recipe::from_json(recipe).unwrap();
-    let tensors = tiny_tensors(&config);
-    let compiled = compile(&config, &tensors, &recipe, &mut |_, _| {}).unwrap();
+    let compiled = compile(&config, &tiny_tensors(&config), &recipe, &mut |_, _| {}).unwrap();
+    with_program(&config, &compiled.program, use_it)
+}
+
+/// Elementwise instructions that no pass has fused, over tokens and over rows, of a width that no vector divides.
+fn with_chain<T>(use_it: impl FnOnce(&Artifact) -> T) -> T {
+    let text = "graph @chain(n: tokens <= 16, m: rows <= 16) {
+        %0: f32[n, 43] = embed @embed: f32[50, 43]
+        %1: f32[n, 43] = scale %0 {factor = 3.0}
+        %2: f32[n, 43] = silu %1
+        %3: f32[n, 43] = mul %2, %0
+        %4: f32[n, 43] = add %3, %1 {scale = 0.25}
+        %5: f32[m, 43] = gather_rows %4
+        %6: f32[m, 50] = linear %5, @embed: f32[50, 43]
+        %7: f32[m, 50] = scale %6 {factor = 0.125}
+        output %7
+    }";
+    with_graph(text, 43, use_it)
+}
+
+fn with_graph<T>(text: &str, dim: usize, use_it: impl FnOnce(&Artifact) -> T) -> T {
+    let config = ModelConfig { dim, ..tiny_config() };
+    let cache = CacheShape { layers: 2, kv_heads: 2, head_dim: 10 };
+    let shape = ModelShape { vocab: 50, max_positions: 128, cache };
+    with_program(&config, &lower(&tc_ir::parse(text).unwrap(), shape).unwrap(), use_it)
+}
+
+fn with_program<T>(config: &ModelConfig, program: &crate::program::Program, use_it: impl FnOnce(&Artifact) -> T) -> T {
     use_it(&Artifact {
-        program: &compiled.program,
-        constants: &Constants::new(&config, &tensors),
+        program,
+        constants: &Constants::new(config, &tiny_tensors(config)),
         metadata: vec![("name".to_string(), "tiny".to_string())],
         stop_tokens: vec![2, 7],
         tokenizer: b"a tokenizer".to_vec(),
@@ -58,8 +86,13 @@ fn logits(path: &Path, threads: usize) -> Vec<Vec<f32>> {
     rows
 }
 
-const RECIPES: [&str; 3] =
-    ["{}", r#"{"linear:int4": {"groupsize": 64}}"#, r#"{"linear:int8": {}, "embedding": {"bitwidth": 4}}"#];
+const RECIPES: [&str; 4] = [
+    "{}",
+    r#"{"linear:int4": {"groupsize": 64}}"#,
+    r#"{"linear:int8": {}, "embedding": {"bitwidth": 4}}"#,
+    // Gate and up of two types stay apart, and so do silu and mul.
+    r#"{"linear:int4": {"groupsize": 32}, "overrides": [{"layers": "layers.*.up", "linear:int8": {}}]}"#,
+];
 
 #[test]
 fn both_encodings_compute_the_same() {
@@ -78,6 +111,63 @@ fn both_encodings_compute_the_same() {
         with_tiny(recipe, check);
         with_whole_heads(recipe, check);
     }
+    with_chain(check);
+}
+
+/// What the code of a chain is: `tests/native/chain.NAME.txt`, which `TCC_BLESS=1` writes anew.
+#[test]
+fn a_chain_is_one_loop_without_stores_between() {
+    let text = "graph @chain(n: tokens <= 16, m: rows <= 16) {
+        %0: f32[n, 37] = embed @embed: f32[50, 37]
+        %1: f32[n, 37] = scale %0 {factor = 3.0}
+        %2: f32[n, 37] = mul %1, %0
+        %3: f32[n, 37] = add %2, %1 {scale = 0.25}
+        %4: f32[m, 37] = gather_rows %3
+        %5: f32[m, 50] = linear %4, @embed: f32[50, 37]
+        output %5
+    }";
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["x86_64-linux", "aarch64-linux"] {
+        let path = directory.path().join(name);
+        let options = Options { target: target(name), separate_weights: false };
+        with_graph(text, 37, |artifact| write(&path, artifact, options, &go_on).map(drop)).unwrap();
+        let text = crate::inspect::disassembly(&path).unwrap();
+        let chain = text.lines().skip_while(|line| !line.contains("; run_one.1."));
+        let found: String = chain.take_while(|line| !line.contains("; run_one.4.")).map(without_addresses).collect();
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/native/chain.{name}.txt"));
+        if std::env::var_os("TCC_BLESS").is_some() {
+            std::fs::write(&golden, &found).unwrap();
+        }
+        assert_eq!(found, std::fs::read_to_string(&golden).unwrap(), "{name}: TCC_BLESS=1 accepts it");
+    }
+}
+
+/// A line of the disassembly without what other code moves: where it is, and long offsets.
+fn without_addresses(line: &str) -> String {
+    if line.contains(';') {
+        return format!("{}\n", line.trim());
+    }
+    let mut words = line.get(10..).unwrap_or_default().split("0x");
+    let mut text = words.next().unwrap_or_default().to_string();
+    for word in words {
+        let digits = word.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(word.len());
+        let (number, rest) = word.split_at(digits);
+        text += &if number.len() < 3 { format!("0x{word}") } else { format!("…{rest}") };
+    }
+    text + "\n"
+}
+
+#[test]
+fn only_what_others_read_is_stored() {
+    with_chain(|artifact| {
+        let verified = verified(artifact).unwrap();
+        let pieces = inline::pieces(artifact.program, verified.ops(), &[1, 2, 3, 4, 5, 6, 7]);
+        let inline::Piece::Loop(chain) = &pieces[0] else { panic!("{pieces:?}") };
+        assert_eq!((chain.instructions.as_slice(), chain.stored.len()), ([1, 2, 3, 4].as_slice(), 1));
+        assert!(matches!(&pieces[1..], [inline::Piece::Kernel(5), inline::Piece::Kernel(6), inline::Piece::Loop(_)]));
+        // Rows of another kind are a loop of their own.
+        assert_eq!(inline::pieces(artifact.program, verified.ops(), &[4, 7]).len(), 2);
+    });
 }
 
 fn target(name: &str) -> &'static Target {
@@ -218,23 +308,27 @@ fn trace(directory: &Path, compiler: &str, runner: &[&str], artifact: &Path) -> 
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn code_for_aarch64_makes_the_calls_that_code_for_x86_64_makes() {
+fn code_for_aarch64_makes_the_calls_and_numbers_of_code_for_x86_64() {
     let directory = tempfile::tempdir().unwrap();
-    for recipe in RECIPES {
+    let check = |artifact: &Artifact| {
         let make = |name: &str| {
             let path = directory.path().join(name);
             let options = Options { target: target(name), separate_weights: false };
-            with_whole_heads(recipe, |artifact| write(&path, artifact, options, &go_on).map(drop)).unwrap();
+            write(&path, artifact, options, &go_on).map(drop).unwrap();
             path
         };
         let ours = trace(directory.path(), "cc", &[], &make("x86_64-linux")).unwrap();
-        assert!(ours.lines().filter(|line| line.starts_with("attention")).count() >= 2 * 2 * 3, "{ours}");
         let emulator = ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"];
-        let artifact = make("aarch64-linux");
-        if let Some(theirs) = trace(directory.path(), "aarch64-linux-gnu-gcc", &emulator, &artifact) {
+        if let Some(theirs) = trace(directory.path(), "aarch64-linux-gnu-gcc", &emulator, &make("aarch64-linux")) {
             assert_eq!(theirs, ours);
         }
+        ours
+    };
+    for recipe in RECIPES {
+        let ours = with_whole_heads(recipe, check);
+        assert!(ours.lines().filter(|line| line.starts_with("attention")).count() >= 2 * 2 * 3, "{ours}");
     }
+    assert!(!with_chain(check).contains("silu"));
 }
 
 #[test]

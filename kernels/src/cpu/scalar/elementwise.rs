@@ -2,12 +2,13 @@
 
 use crate::cpu::drive::Operation;
 
-use super::activation::silu;
+use crate::exp::exp;
 
 /// `a + scale * b`
 pub struct Add;
 /// `a * b`
 pub struct Mul;
+/// `a / (1 + e^-a)`, with the `e^x` of `exp.rs`
 pub struct Silu;
 /// `scale * a`
 pub struct Scale;
@@ -29,7 +30,7 @@ impl Operation for Mul {
 impl Operation for Silu {
     const BINARY: bool = false;
     fn apply(a: f32, _: f32, _: f32) -> f32 {
-        silu(a)
+        a / (1.0 + exp(-a))
     }
 }
 

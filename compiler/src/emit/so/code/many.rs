@@ -8,8 +8,10 @@ use tc_kernels::abi::{BLOCK_ROWS, Call, Over};
 use tcrt::native::abi::Context;
 use tcrt::program::verify::Op;
 
+use super::super::inline::{Piece, pieces, touches};
 use super::body::Body;
 use super::{Emitter, Source, build};
+use crate::lower::barriers::needed;
 
 pub fn function(source: &Source) -> Function {
     build(source.convention, &[I64, I64, I64], &[I64], |e| {
@@ -19,18 +21,22 @@ pub fn function(source: &Source) -> Function {
         let rows = body.e.load(I32, call, offset_of!(Call, rows));
         let threads = body.e.load(I32, body.context, offset_of!(Context, threads));
         let mut done = body.e.b.ins().iconst(I64, 0);
-        for (at, instruction) in source.program.instructions.iter().enumerate() {
+        let all: Vec<usize> = (0..source.ops.len()).collect();
+        let pieces = pieces(source.lowered, source.ops, &all);
+        let touched: Vec<_> = pieces.iter().map(|piece| touches(source.lowered, source.ops, piece)).collect();
+        for (piece, barrier) in pieces.iter().zip(needed(&touched)) {
+            let at = piece.first();
             body.e.b.set_srcloc(SourceLoc::new(at as u32));
-            if instruction.barrier {
+            if barrier {
                 body.wait(done);
             }
             let tasks = body.e.tasks(&source.ops[at], &source.program.weights, n, rows);
             let wide = body.e.b.ins().uextend(I64, tasks);
             done = body.e.b.ins().iadd(done, wide);
             let portion = body.e.grain(tasks, threads);
-            let args = source.state.many[at];
-            body.hand_out(at as u32, tasks, portion, done, 1, |body, begin, end| {
-                body.kernel(at, source.kernel(at), args, begin, end)
+            body.hand_out(at as u32, tasks, portion, done, 1, |body, begin, end| match piece {
+                Piece::Kernel(at) => body.kernel(*at, source.kernel(*at), source.state.many[*at], begin, end),
+                Piece::Loop(inside) => body.rows(inside, &source.state.many, begin, end),
             });
         }
         body.e.b.ins().return_(&[done]);

@@ -1,6 +1,7 @@
 //! The functions of an artifact in Cranelift's IR: the schedule itself, with every shape, offset and scalar a constant.
 
 mod body;
+mod loops;
 mod many;
 mod one;
 mod prepare;

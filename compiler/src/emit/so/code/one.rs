@@ -5,6 +5,7 @@ use cranelift_codegen::ir::{Function, InstBuilder, SourceLoc, Value};
 use cranelift_frontend::Variable;
 
 use super::super::fuse::{ByHeads, by_heads};
+use super::super::inline::{Piece, pieces};
 use super::super::schedule::{Part, Phase, Span, Step};
 use super::super::state::portion;
 use super::body::Body;
@@ -114,6 +115,10 @@ impl Body<'_, '_> {
 
     /// An instruction's share of tasks `begin .. end` of a step.
     fn part(&mut self, part: &Part, begin: Value, end: Value) {
+        if let [Piece::Loop(inside)] = pieces(self.source.lowered, self.source.ops, &[part.at]).as_slice() {
+            // Of one token, it has one row.
+            return self.row(inside, &self.source.state.one);
+        }
         for span in &part.spans {
             let [begin, end] = [begin, end].map(|task| self.within(*span, task));
             self.kernel(part.at, part.kernel, self.source.state.one[part.at], begin, end);
@@ -132,8 +137,11 @@ impl Body<'_, '_> {
         self.e.b.ins().brif(done, go_on, &[], compute, &[]);
         self.e.b.switch_to_block(compute);
         let (zero, one) = (self.e.b.ins().iconst(I32, 0), self.e.b.ins().iconst(I32, 1));
-        for at in &phase.prologue {
-            self.kernel(*at, self.source.kernel(*at), self.source.state.one[*at], zero, one);
+        for piece in pieces(self.source.lowered, self.source.ops, &phase.prologue) {
+            match piece {
+                Piece::Kernel(at) => self.kernel(at, self.source.kernel(at), self.source.state.one[at], zero, one),
+                Piece::Loop(inside) => self.row(&inside, &self.source.state.one),
+            }
         }
         let done = self.e.b.ins().iconst(I8, 1);
         self.e.b.def_var(prepared, done);
