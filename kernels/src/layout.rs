@@ -30,8 +30,8 @@
 //! Rows of padding have scales and minima of 0; inputs of padding have `q = value^-1(0)`, or 0 with minima: the activation's zero makes
 //! the minimum harmless.
 //!
-//! A Q8 activation row of `k` inputs: `padded_cols(k)` bytes of i8, then one f32 scale for each 32 inputs, then one i32
-//! `sum(q)` for each 32 inputs; its stride is rounded up to 64 bytes.
+//! A Q8 activation row of `k` inputs: `padded_cols(k)` bytes of i8, then one f32 scale for each 32 inputs, then two i16 for
+//! each 32 inputs: `sum(q)` of the first 16 of them and of the last; its stride is rounded up to 64 bytes.
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
 

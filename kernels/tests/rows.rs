@@ -18,10 +18,11 @@ const WIDTHS: [usize; 9] = [1, 7, 16, 33, 64, 172, 288, 576, 1000];
 const TOKENS: usize = 3;
 
 /// A Q8 row's integers, scales and sums.
-fn q8_parts(row: &[u8], cols: usize) -> (Vec<i8>, Vec<f32>, Vec<i32>) {
+fn q8_parts(row: &[u8], cols: usize) -> (Vec<i8>, Vec<f32>, Vec<[i16; 2]>) {
     let (q, rest) = row.split_at(padded_cols(cols));
     let (scales, sums) = rest.as_chunks::<4>().0.split_at(padded_cols(cols) / ACT_GROUP);
-    let sums = sums[..scales.len()].iter().map(|b| i32::from_le_bytes(*b)).collect();
+    let sums = sums[..scales.len()].iter();
+    let sums = sums.map(|[a, b, c, d]| [i16::from_le_bytes([*a, *b]), i16::from_le_bytes([*c, *d])]).collect();
     (q.iter().map(|q| *q as i8).collect(), scales.iter().map(|b| f32::from_le_bytes(*b)).collect(), sums)
 }
 
@@ -52,8 +53,8 @@ fn assert_q8_close(actual: &[u8], expected: &[u8], dim: usize, what: &str) {
     }
     for (g, (a, e)) in scales.iter().zip(&expected_scales).enumerate() {
         assert!((a - e).abs() <= 1e-5 * e.abs(), "{what}: scale {g} is {a}, should be {e}");
-        let sum: i32 = q[g * ACT_GROUP..][..ACT_GROUP].iter().map(|q| i32::from(*q)).sum();
-        assert_eq!(sums[g], sum, "{what}: sum {g}");
+        let sum = |half: usize| q[g * ACT_GROUP + 16 * half..][..16].iter().map(|q| i16::from(*q)).sum();
+        assert_eq!(sums[g], [sum(0), sum(1)], "{what}: sums {g}");
     }
 }
 
@@ -137,7 +138,7 @@ fn quantizing_zeros_and_tiny_values_gives_zeros() {
             for row in quantize(kernel, &vec![vec![value; 40]; TOKENS], 40) {
                 let (q, scales, sums) = q8_parts(&row, 40);
                 assert!(
-                    q.iter().all(|q| *q == 0) && scales.iter().all(|v| *v == 0.0) && sums.iter().all(|v| *v == 0),
+                    q.iter().all(|q| *q == 0) && scales.iter().all(|v| *v == 0.0) && sums.iter().all(|v| *v == [0, 0]),
                     "{value}"
                 );
             }

@@ -9,8 +9,8 @@ use crate::layout::padded_cols;
 pub struct Q8Mut<'a> {
     pub q: &'a mut [i8],
     pub scales: &'a mut [f32],
-    /// `sum(q)` of each group.
-    pub sums: &'a mut [i32],
+    /// `sum(q)` of the first and of the last 16 inputs of each group.
+    pub sums: &'a mut [[i16; 2]],
 }
 
 /// A Q8 row to read.
@@ -18,7 +18,7 @@ pub struct Q8Mut<'a> {
 pub struct Q8Ref<'a> {
     pub q: &'a [i8],
     pub scales: &'a [f32],
-    pub sums: &'a [i32],
+    pub sums: &'a [[i16; 2]],
 }
 
 impl<'a> Q8Mut<'a> {
@@ -59,13 +59,13 @@ impl<'a> Q8Mut<'a> {
     pub fn put(&mut self, g: usize, values: &[f32; ACT_GROUP]) {
         let largest = values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         let inverse = inverse_scale(largest);
-        let mut sum = 0;
-        for (q, v) in self.q[g * ACT_GROUP..][..ACT_GROUP].iter_mut().zip(values) {
+        let out = &mut self.q[g * ACT_GROUP..][..ACT_GROUP];
+        for (q, v) in out.iter_mut().zip(values) {
             *q = (v * inverse).round_ties_even() as i8;
-            sum += i32::from(*q);
         }
+        let (first, last) = out.split_at(ACT_GROUP / 2);
         self.scales[g] = if inverse == 0.0 { 0.0 } else { largest / 127.0 };
-        self.sums[g] = sum;
+        self.sums[g] = [first, last].map(|q| q.iter().map(|q| i16::from(*q)).sum());
     }
 }
 

@@ -92,15 +92,15 @@ impl<'a> Q8Rows<'a> {
 }
 
 impl<'a, const T: usize> Q8Tile<'a, T> {
-    /// Group `s` of row `i`: its integers, scale and sum.
+    /// Group `s` of row `i`: its integers, scale and sums.
     #[inline(always)]
-    pub fn group(&self, i: usize, s: usize) -> (&'a [[i8; 4]; ACT_GROUP / 4], f32, i32) {
+    pub fn group(&self, i: usize, s: usize) -> (&'a [[i8; 4]; ACT_GROUP / 4], f32, [i16; 2]) {
         assert!(s < self.groups);
         let row = self.rows[i];
         // SAFETY: `layout.rs` says where a row of so many groups holds them; rows are valid as promised when `Q8Rows` was made.
         unsafe {
             let scales = row.add(self.groups * ACT_GROUP).cast::<f32>();
-            let sums = scales.add(self.groups).cast::<i32>();
+            let sums = scales.add(self.groups).cast::<[i16; 2]>();
             (&*row.add(s * ACT_GROUP).cast(), *scales.add(s), *sums.add(s))
         }
     }

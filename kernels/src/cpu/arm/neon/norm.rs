@@ -79,13 +79,12 @@ pub fn put(y: &mut Q8Mut, g: usize, values: Group) {
     let most = vmaxvq_f32(most);
     let inverse = inverse_scale(most);
     let mut q = [vdupq_n_s32(0); ACT_GROUP / 4];
-    let mut total = vdupq_n_s32(0);
     for (q, value) in q.iter_mut().zip(values) {
         *q = vcvtnq_s32_f32(vmulq_n_f32(value, inverse));
-        total = vaddq_s32(total, *q);
     }
+    let total = |q: &[int32x4_t]| vaddvq_s32(vaddq_s32(vaddq_s32(q[0], q[1]), vaddq_s32(q[2], q[3]))) as i16;
     y.scales[g] = if inverse == 0.0 { 0.0 } else { most / 127.0 };
-    y.sums[g] = vaddvq_s32(total);
+    y.sums[g] = [total(&q[..4]), total(&q[4..])];
     for (q, out) in q.as_chunks().0.iter().zip(y.q[g * ACT_GROUP..][..ACT_GROUP].as_chunks_mut().0) {
         store_bytes(out, *q);
     }

@@ -6,13 +6,12 @@
 use core::arch::x86_64::*;
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
-use crate::cpu::scalar;
 use crate::cpu::views::{Epilogue, Rows};
 use crate::layout::Kind;
 use crate::pack::Block;
 
 use super::lanes::{load_halves, store};
-use super::linear_quantized;
+use super::{Avx2, linear_quantized};
 use crate::cpu::x86::prefetch;
 
 const F32: u32 = Kind::F32 as u32;
@@ -24,13 +23,12 @@ pub type Sums = [[__m256; 2]; 2];
 type Inputs<'a> = &'a [f32; ACT_GROUP];
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn linear(w: Block, x: Rows, y: Epilogue) {
+pub fn linear(isa: Avx2, w: Block, x: Rows, y: Epilogue) {
     match w.kind {
         Kind::F32 => all_tokens::<F32>(&w, x, &y),
         Kind::F16 => all_tokens::<F16>(&w, x, &y),
         Kind::Bf16 => all_tokens::<BF16>(&w, x, &y),
-        Kind::I8 | Kind::I4 | Kind::I4Min => linear_quantized::linear(w, x, y),
-        _ => scalar::linear::linear(w, x, y),
+        _ => linear_quantized::linear(isa, w, x, y),
     }
 }
 

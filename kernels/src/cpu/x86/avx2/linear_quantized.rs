@@ -1,23 +1,22 @@
-//! Packed int8 and int4 weights times f32 activations.
+//! Packed weights of any quantized kind times f32 activations.
 //!
-//! Dequantizing is exact (a product of an f16 scale and a small integer fits f32; only I4Min rounds, once), so weights may
-//! be dequantized in registers for one token and through memory for many, with the same result.
+//! Weights are dequantized in the same way in registers for one token and through memory for many, so with the same result.
 
 use core::arch::x86_64::*;
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
 use crate::cpu::views::{Epilogue, Rows};
-use crate::layout::{Kind, block_bytes};
+use crate::cpu::x86::vnni::Rows16;
+use crate::cpu::x86::vnni::numbers::{self, COLUMNS, column, factor};
+use crate::layout::{Kind, Values, block_bytes};
 use crate::pack::Block;
 
-use super::lanes::{load_bytes, load_halves};
+use super::Avx2;
+use super::lanes::store;
 use super::linear::{Sums, accumulate, finish, inputs, padded};
 use crate::cpu::x86::prefetch;
 
 const F32: u32 = Kind::F32 as u32;
-const I8: u32 = Kind::I8 as u32;
-const I4: u32 = Kind::I4 as u32;
-const I4MIN: u32 = Kind::I4Min as u32;
 
 /// Tokens of one call of `accumulate`.
 const SOME: usize = 2;
@@ -40,83 +39,108 @@ impl Decoded {
     }
 }
 
-#[target_feature(enable = "avx2,fma,f16c")]
-pub fn linear(w: Block, x: Rows, y: Epilogue) {
-    match w.kind {
-        Kind::I8 => all_tokens::<I8>(&w, x, &y),
-        Kind::I4 => all_tokens::<I4>(&w, x, &y),
-        _ => all_tokens::<I4MIN>(&w, x, &y),
+/// Any quantized kind.
+pub fn linear(isa: Avx2, w: Block, x: Rows, y: Epilogue) {
+    macro_rules! kinds {
+        ($($kind:ident)*) => {
+            match w.kind {
+                // SAFETY: a value of `Avx2` proves that the CPU has the features.
+                $(Kind::$kind => unsafe { all_tokens::<{ Kind::$kind as u32 }>(isa, &w, x, &y) },)*
+                Kind::F32 | Kind::F16 | Kind::Bf16 => {}
+            }
+        };
     }
+    kinds!(I8 I4 I4Min I2 I3 I5 I6 I2Min I3Min I5Min I6Min I8Min K2 K3 K4 K5 K6 N2 N3 N4)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn all_tokens<const KIND: u32>(w: &Block, x: Rows, y: &Epilogue) {
+fn all_tokens<const KIND: u32>(isa: Avx2, w: &Block, x: Rows, y: &Epilogue) {
     if x.count() == 1 {
-        return one_token::<KIND>(w, x, y);
+        return one_token::<KIND>(isa, w, x, y);
     }
     for first in (0..x.count()).step_by(TOKENS) {
-        tile::<KIND>(&w.at(first), x, y, first, TOKENS.min(x.count() - first));
+        tile::<KIND>(isa, &w.at(first), x, y, first, TOKENS.min(x.count() - first));
     }
 }
 
-/// Inputs whose weights lie together in 64 bytes.
-const fn column<const KIND: u32>() -> usize {
-    if KIND == I8 { 4 } else { 8 }
-}
-
-/// Scales, minima (`-8 * scale` for I4) and columns of inputs `32 s..32 s + 32`.
-struct Group<'a> {
-    scales: [__m256; 2],
-    mins: [__m256; 2],
-    columns: &'a [[[u8; 32]; 2]],
+/// Inputs `32 s..32 s + 32`.
+struct Step<'a> {
+    /// From the group's header on.
+    group: &'a [u8],
+    subs: &'a [u8],
+    numbers: &'a [u8],
+    bytes: &'a [u8],
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn group<'a, const KIND: u32>(w: &Block<'a>, s: usize) -> Group<'a> {
-    let (g, first) = (s * ACT_GROUP / w.group, s * ACT_GROUP % w.group);
-    let bytes = &w.bytes[g * block_bytes(w.kind, w.group, w.group)..];
-    let halves = bytes.as_chunks().0;
-    let scales = [_mm256_cvtph_ps(load_halves(&halves[0])), _mm256_cvtph_ps(load_halves(&halves[1]))];
-    let mins = if KIND == I4MIN {
-        [_mm256_cvtph_ps(load_halves(&halves[2])), _mm256_cvtph_ps(load_halves(&halves[3]))]
-    } else {
-        let minus8 = _mm256_set1_ps(-8.0);
-        [_mm256_mul_ps(scales[0], minus8), _mm256_mul_ps(scales[1], minus8)]
+fn step<'a, const KIND: u32>(w: &Block<'a>, s: usize) -> Step<'a> {
+    let format = const { numbers::format::<KIND>() };
+    let (g, within) = (s * ACT_GROUP / w.group, s * ACT_GROUP % w.group / ACT_GROUP);
+    let group = &w.bytes[g * block_bytes(w.kind, w.group, w.group)..];
+    let size = format.sub_bytes() + format.number_bytes();
+    let bytes = &group[format.header_bytes() + within * size..][..size];
+    let (subs, numbers) = bytes.split_at(format.sub_bytes());
+    Step { group, subs, numbers, bytes }
+}
+
+/// What a part of a step needs to become weights: `value * scale + min`.
+#[derive(Clone, Copy)]
+struct Part {
+    scale: [__m256; 2],
+    min: [__m256; 2],
+}
+
+#[inline(always)]
+fn part<const KIND: u32>(isa: Avx2, step: &Step, part: usize) -> Part {
+    let format = const { numbers::format::<KIND>() };
+    let scale = factor::<Avx2, KIND>(isa, step.group, step.subs, (0, part));
+    let min = match format.min {
+        true => factor::<Avx2, KIND>(isa, step.group, step.subs, (1, part)),
+        false => isa.mul(scale, isa.float(-(numbers::zero::<Avx2>(format) as f32))),
     };
-    let columns = bytes[w.kind.group_header_bytes()..].as_chunks().0.as_chunks().0;
-    Group { scales, mins, columns: &columns[first / column::<KIND>()..][..ACT_GROUP / column::<KIND>()] }
+    Part { scale, min }
 }
 
-/// Input `j` of eight rows' dwords. I8: byte `j` moved to the top and back down with its sign. I4: low nibbles are
-/// inputs 0–3, high nibbles inputs 4–7.
+/// Byte `j` of eight rows' dwords, as weights of half `h` of the rows.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn value<const KIND: u32>(w: __m256i, j: usize, scale: __m256, min: __m256) -> __m256 {
-    if KIND == I8 {
-        let top = _mm256_sllv_epi32(w, _mm256_set1_epi32(24 - 8 * j as i32));
-        return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(top)), scale);
+fn value<const KIND: u32>(w: __m256i, j: usize, part: &Part, h: usize) -> __m256 {
+    let format = const { numbers::format::<KIND>() };
+    if matches!(format.values, Values::From { .. }) {
+        let low = _mm256_srlv_epi32(w, _mm256_set1_epi32(8 * j as i32));
+        let value = _mm256_cvtepi32_ps(_mm256_and_si256(low, _mm256_set1_epi32(255)));
+        return _mm256_fmadd_ps(value, part.scale[h], part.min[h]);
     }
-    let shift = 8 * (j % 4) + 4 * (j / 4);
-    let low = _mm256_srlv_epi32(w, _mm256_set1_epi32(shift as i32));
-    _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_and_si256(low, _mm256_set1_epi32(15))), scale, min)
+    // Moved to the top and back down with its sign.
+    let top = _mm256_sllv_epi32(w, _mm256_set1_epi32(24 - 8 * j as i32));
+    let value = _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(top));
+    match format.min {
+        true => _mm256_fmadd_ps(value, part.scale[h], part.min[h]),
+        false => _mm256_mul_ps(value, part.scale[h]),
+    }
 }
 
 /// A call of one token: weights stay in registers.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn one_token<const KIND: u32>(w: &Block, x: Rows, y: &Epilogue) {
+fn one_token<const KIND: u32>(isa: Avx2, w: &Block, x: Rows, y: &Epilogue) {
+    let format = const { numbers::format::<KIND>() };
+    let columns = COLUMNS / format.parts();
     let mut sums = [[_mm256_setzero_ps(); 2]; 2];
     for (s, x) in x.row(0).chunks(ACT_GROUP).enumerate() {
         let mut pad = [0.0; ACT_GROUP];
         let x = padded(x, &mut pad);
-        let group = group::<KIND>(w, s);
-        prefetch(w, group.columns.as_flattened().as_flattened());
-        for (halves, x) in group.columns.iter().zip(x.chunks_exact(column::<KIND>())) {
-            for h in 0..2 {
-                let w = load_bytes(&halves[h]);
-                for j in 0..column::<KIND>() {
-                    let w = value::<KIND>(w, j, group.scales[h], group.mins[h]);
-                    sums[j % 2][h] = _mm256_fmadd_ps(w, _mm256_set1_ps(x[j]), sums[j % 2][h]);
+        let step = step::<KIND>(w, s);
+        prefetch(w, step.bytes);
+        for p in 0..format.parts() {
+            let part = part::<KIND>(isa, &step, p);
+            for c in p * columns..(p + 1) * columns {
+                let w = column::<Avx2, KIND>(isa, step.numbers, c);
+                for h in 0..2 {
+                    for j in 0..4 {
+                        let w = value::<KIND>(w[h], j, &part, h);
+                        sums[j % 2][h] = _mm256_fmadd_ps(w, _mm256_set1_ps(x[4 * c + j]), sums[j % 2][h]);
+                    }
                 }
             }
         }
@@ -126,13 +150,13 @@ fn one_token<const KIND: u32>(w: &Block, x: Rows, y: &Epilogue) {
 
 /// A group's weights are decoded once for all tokens.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn tile<const KIND: u32>(w: &Block, x: Rows, y: &Epilogue, first: usize, count: usize) {
+fn tile<const KIND: u32>(isa: Avx2, w: &Block, x: Rows, y: &Epilogue, first: usize, count: usize) {
     let mut sums = [[[[_mm256_setzero_ps(); 2]; 2]; SOME]; CALLS];
     let mut weights = Decoded::new();
     for s in 0..w.cols.div_ceil(ACT_GROUP) {
-        let group = group::<KIND>(w, s);
-        prefetch(w, group.columns.as_flattened().as_flattened());
-        decode::<KIND>(&group, &mut weights);
+        let step = step::<KIND>(w, s);
+        prefetch(w, step.bytes);
+        decode::<KIND>(isa, &step, &mut weights);
         for (t, sums) in (first..first + count).step_by(SOME).zip(&mut sums) {
             match first + count - t {
                 1 => some_tokens::<1>(&weights, x, t, s, sums),
@@ -156,12 +180,17 @@ fn some_tokens<const T: usize>(w: &Decoded, x: Rows, t: usize, s: usize, sums: &
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn decode<const KIND: u32>(group: &Group, out: &mut Decoded) {
-    for (halves, out) in group.columns.iter().zip(out.0.chunks_exact_mut(column::<KIND>())) {
-        for h in 0..2 {
-            let w = load_bytes(&halves[h]);
-            for (j, out) in out.iter_mut().enumerate() {
-                super::lanes::store(&mut out[h], value::<KIND>(w, j, group.scales[h], group.mins[h]));
+fn decode<const KIND: u32>(isa: Avx2, step: &Step, out: &mut Decoded) {
+    let format = const { numbers::format::<KIND>() };
+    let columns = COLUMNS / format.parts();
+    for p in 0..format.parts() {
+        let part = part::<KIND>(isa, step, p);
+        for c in p * columns..(p + 1) * columns {
+            let w = column::<Avx2, KIND>(isa, step.numbers, c);
+            for h in 0..2 {
+                for j in 0..4 {
+                    store(&mut out.0[4 * c + j][h], value::<KIND>(w[h], j, &part, h));
+                }
             }
         }
     }

@@ -10,17 +10,21 @@ mod attention;
 
 mod lanes;
 mod linear;
-mod linear_q8;
+mod linear_i4;
 mod linear_quantized;
 mod norm;
 mod rope;
+mod rows16;
 
 use crate::cpu::Isa;
 use crate::cpu::cached::{Heads, RopeKv};
 use crate::cpu::q8::Q8Mut;
 use crate::cpu::scalar::Scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Rows};
+use crate::layout::Kind;
 use crate::pack::Block;
+
+use super::vnni::linear_q8;
 
 #[derive(Clone, Copy)]
 pub struct Avx2(());
@@ -52,12 +56,23 @@ impl Isa for Avx2 {
         crate::cpu::x86::prefetch_first(w);
     }
 
+    fn linear(self, w: Block, x: Rows, y: Epilogue) {
+        // SAFETY: a value of `Avx2` proves that the CPU has the features.
+        unsafe { linear::linear(self, w, x, y) }
+    }
+
+    fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
+        match w.kind {
+            // SAFETY: a value of `Avx2` proves that the CPU has the features.
+            Kind::I4 | Kind::I4Min => unsafe { linear_i4::linear_q8(w, x, y) },
+            _ => linear_q8::linear_q8(self, w, x, y),
+        }
+    }
+
     calls! {
         norm::rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]);
         norm::rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: Q8Mut);
         norm::quantize_q8(x: &[f32], y: Q8Mut);
-        linear::linear(w: Block, x: Rows, y: Epilogue);
-        linear_q8::linear_q8(w: Block, x: Q8Rows, y: Epilogue);
         activation::swiglu(gate: &[f32], up: &[f32], y: &mut [f32]);
         activation::swiglu_q8(gate: &[f32], up: &[f32], y: Q8Mut);
         rope::rope_kv(token: RopeKv);

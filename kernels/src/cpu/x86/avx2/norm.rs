@@ -86,10 +86,12 @@ pub fn put(y: &mut Q8Mut, g: usize, values: [__m256; 4]) {
     for (q, value) in q.iter_mut().zip(values) {
         *q = _mm256_cvtps_epi32(_mm256_mul_ps(value, _mm256_set1_ps(inverse)));
     }
-    let total = _mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
+    let four = _mm256_hadd_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
+    let two = _mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256::<1>(four));
+    let totals = _mm_hadd_epi32(two, two);
     let scale = if inverse == 0.0 { 0.0 } else { most / 127.0 };
     y.scales[g] = scale;
-    y.sums[g] = sum(_mm256_cvtepi32_ps(total)) as i32;
+    y.sums[g] = [_mm_extract_epi16::<0>(totals) as i16, _mm_extract_epi16::<2>(totals) as i16];
     // Packing works within 128-bit halves; the permutation puts the dwords in order again.
     let packed = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
     let ordered = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));

@@ -39,17 +39,11 @@ impl Isa for Avx512 {
     }
 
     fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
-        // SAFETY: a value of `Avx512` proves that the CPU has the features.
-        unsafe { linear_q8(self, w, x, y) }
+        linear_q8::linear_q8(self, w, x, y);
     }
 
     fn attention(self, tokens: &mut [Heads]) {
         // SAFETY: a value of `Avx512` proves that the CPU has the features.
         unsafe { attention::attention(self, tokens) }
     }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn linear_q8(isa: Avx512, w: Block, x: Q8Rows, y: Epilogue) {
-    linear_q8::linear_q8(isa, w, x, y);
 }

@@ -3,8 +3,9 @@
 use core::arch::x86_64::*;
 
 use crate::abi::BLOCK_ROWS;
+use crate::cpu::views::{Epilogue, Q8Rows};
 use crate::cpu::x86::prefetch;
-use crate::cpu::x86::vnni::Rows16;
+use crate::cpu::x86::vnni::{Rows16, linear_q8, pair};
 use crate::pack::Block;
 
 use super::Avx512;
@@ -17,10 +18,20 @@ macro_rules! vector {
     };
 }
 
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn all_tokens<const KIND: u32>(isa: Avx512, w: &Block, x: Q8Rows, y: &Epilogue) {
+    linear_q8::all_tokens::<Avx512, KIND>(isa, w, x, y);
+}
+
 impl Rows16 for Avx512 {
     type Int = __m512i;
     type Float = __m512;
     const TOKENS: usize = 8;
+    const BYTE_ZERO: u32 = 128;
+
+    fn run<const KIND: u32>(self, w: &Block, x: Q8Rows, y: &Epilogue) {
+        vector!(all_tokens::<KIND>(self, w, x, y))
+    }
 
     #[inline(always)]
     fn prefetch(self, w: &Block, bytes: &[u8]) {
@@ -48,13 +59,31 @@ impl Rows16 for Avx512 {
     }
 
     #[inline(always)]
-    fn nibbles(self, bytes: __m512i) -> [__m512i; 2] {
-        let low = vector!(_mm512_set1_epi8(15));
-        vector!([_mm512_and_si512(bytes, low), _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), low)])
+    fn load_i8(self, bytes: &[u8; BLOCK_ROWS]) -> __m512 {
+        vector!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()))))
     }
 
     #[inline(always)]
-    fn unsigned(self, bytes: __m512i) -> __m512i {
+    fn bits(self, bytes: __m512i, shift: i32, mask: u8) -> __m512i {
+        vector!({
+            let count = _mm_cvtsi32_si128(shift.abs());
+            let shifted = if shift < 0 { _mm512_sll_epi16(bytes, count) } else { _mm512_srl_epi16(bytes, count) };
+            _mm512_and_si512(shifted, _mm512_set1_epi8(mask as i8))
+        })
+    }
+
+    #[inline(always)]
+    fn or(self, a: __m512i, b: __m512i) -> __m512i {
+        vector!(_mm512_or_si512(a, b))
+    }
+
+    #[inline(always)]
+    fn lookup(self, table: &[i8; 16], q: __m512i) -> __m512i {
+        vector!(_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())), q))
+    }
+
+    #[inline(always)]
+    fn bytes(self, bytes: __m512i) -> __m512i {
         vector!(_mm512_xor_si512(bytes, _mm512_set1_epi8(-128)))
     }
 
@@ -64,8 +93,13 @@ impl Rows16 for Avx512 {
     }
 
     #[inline(always)]
-    fn minus_shifted<const BITS: u32>(self, value: i32) -> __m512i {
-        vector!(_mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32::<BITS>(_mm512_set1_epi32(value))))
+    fn dot_bytes(self, sums: __m512i, w: __m512i, x: [i8; 4]) -> __m512i {
+        self.dot(sums, w, x)
+    }
+
+    #[inline(always)]
+    fn weighted_sum(self, sums: [i16; 2], factors: [i16; 2]) -> __m512i {
+        vector!(_mm512_madd_epi16(self.int(pair(sums)), self.int(pair(factors))))
     }
 
     #[inline(always)]

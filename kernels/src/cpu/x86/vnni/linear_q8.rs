@@ -1,46 +1,42 @@
-//! Packed int8 and int4 weights times Q8 activations.
+//! Packed weights of any quantized kind times Q8 activations.
 //!
-//! Within 32 inputs the products are summed as integers, where I4 rows enter as `q - 8` and I8 rows as they are: the dot product wants
-//! unsigned weights, so the sums begin with `-8 * sum(x)` or `-128 * sum(x)`. Then `y += min * (x_scale * sum(x))` for I4Min, and
-//! `y += w_scale * (x_scale * sum)`, in f32: the same arithmetic as AVX2's, to the bit.
+//! Where inputs share a scale (all 32 of a step, or 16), the products are summed as integers. Numbers enter the dot product as they are
+//! stored, so the sums begin with `-zero * sum(x)`, where `zero` stands for 0. Then with minima `y += min * (x_scale * sum(x))`, and
+//! `y += w_scale * (x_scale * sum)`, in f32: the same on every CPU, to the bit.
 //! A token's result does not depend on which tokens it is computed with.
 
-use crate::abi::{ACT_GROUP, BLOCK_ROWS};
 use crate::cpu::scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Q8Tile};
-use crate::layout::{Kind, block_bytes};
+use crate::layout::{Kind, Values, block_bytes};
 use crate::pack::Block;
 
-use super::Rows16;
+use super::numbers::{COLUMNS, column, factor, format};
+use super::{Rows16, numbers};
 
-const I8: u32 = Kind::I8 as u32;
-const I4: u32 = Kind::I4 as u32;
-const I4MIN: u32 = Kind::I4Min as u32;
-
-/// Dot products of a group of 32 inputs.
-const STEPS: usize = ACT_GROUP / 4;
-
-#[inline(always)]
+/// Calls `run` for the block's kind.
 pub fn linear_q8<V: Rows16>(v: V, w: Block, x: Q8Rows, y: Epilogue) {
-    match w.kind {
-        Kind::I8 => all_tokens::<V, I8>(v, &w, x, &y),
-        Kind::I4 => all_tokens::<V, I4>(v, &w, x, &y),
-        Kind::I4Min => all_tokens::<V, I4MIN>(v, &w, x, &y),
-        _ => scalar::linear::linear_q8(w, x, y),
+    macro_rules! kinds {
+        ($($kind:ident)*) => {
+            match w.kind {
+                $(Kind::$kind => v.run::<{ Kind::$kind as u32 }>(&w, x, &y),)*
+                Kind::F32 | Kind::F16 | Kind::Bf16 => scalar::linear::linear_q8(w, x, y),
+            }
+        };
     }
+    kinds!(I8 I4 I4Min I2 I3 I5 I6 I2Min I3Min I5Min I6Min I8Min K2 K3 K4 K5 K6 N2 N3 N4)
 }
 
 #[inline(always)]
-fn all_tokens<V: Rows16, const KIND: u32>(v: V, w: &Block, x: Q8Rows, y: &Epilogue) {
+pub fn all_tokens<V: Rows16, const KIND: u32>(v: V, w: &Block, x: Q8Rows, y: &Epilogue) {
     let mut t = 0;
     while t < x.count() {
         let w = &w.at(t);
-        t += match (x.count() - t).min(V::TOKENS) {
+        // What no call has is not compiled, of which there would be much.
+        t += match x.count() - t {
             1 => some_tokens::<V, KIND, 1>(v, w, x, y, t),
-            2 => some_tokens::<V, KIND, 2>(v, w, x, y, t),
-            3 => some_tokens::<V, KIND, 3>(v, w, x, y, t),
-            4..8 => some_tokens::<V, KIND, 4>(v, w, x, y, t),
-            _ => some_tokens::<V, KIND, 8>(v, w, x, y, t),
+            2 | 3 => some_tokens::<V, KIND, 2>(v, w, x, y, t),
+            8.. if const { V::TOKENS >= 8 } => some_tokens::<V, KIND, 8>(v, w, x, y, t),
+            _ => some_tokens::<V, KIND, 4>(v, w, x, y, t),
         }
     }
 }
@@ -54,28 +50,18 @@ fn some_tokens<V: Rows16, const KIND: u32, const T: usize>(
     y: &Epilogue,
     t: usize,
 ) -> usize {
+    let format = const { format::<KIND>() };
     let inputs = x.tile::<T>(t);
     let mut sums = [v.float(0.0); T];
     let mut s = 0;
     for group in w.bytes.chunks(block_bytes(w.kind, w.group, w.group)) {
-        let (header, data) = group.split_at(header_bytes::<KIND>());
+        let (header, steps) = group.split_at(format.header_bytes());
         v.prefetch(w, header);
-        let halves = header.as_chunks().0;
-        let scales = v.load_f16(&halves[0]);
-        for data in data.chunks_exact(data_bytes::<KIND>()) {
-            v.prefetch(w, data);
-            if KIND == I4MIN {
-                let mins = v.load_f16(&halves[1]);
-                for i in 0..T {
-                    let (_, scale, sum) = inputs.group(i, s);
-                    let total = v.mul(v.to_float(v.int(sum)), v.float(scale));
-                    sums[i] = v.fma(mins, total, sums[i]);
-                }
-            }
-            let products = dots::<V, KIND, T>(v, data, &inputs, s);
-            for i in 0..T {
-                let (_, scale, _) = inputs.group(i, s);
-                sums[i] = v.fma(v.mul(v.to_float(products[i]), v.float(scale)), scales, sums[i]);
+        for step in steps.chunks_exact(format.sub_bytes() + format.number_bytes()) {
+            v.prefetch(w, step);
+            let (subs, numbers) = step.split_at(format.sub_bytes());
+            for part in 0..format.parts() {
+                some_inputs::<V, KIND, T>(v, (header, subs, numbers), &inputs, (s, part), &mut sums);
             }
             s += 1;
         }
@@ -86,48 +72,75 @@ fn some_tokens<V: Rows16, const KIND: u32, const T: usize>(
     T
 }
 
-/// Bytes of scales and minima, known when the loops below are compiled.
-const fn header_bytes<const KIND: u32>() -> usize {
-    if KIND == I4MIN { 4 * BLOCK_ROWS } else { 2 * BLOCK_ROWS }
-}
-
-/// Bytes of 16 rows × 32 inputs.
-const fn data_bytes<const KIND: u32>() -> usize {
-    if KIND == I8 { BLOCK_ROWS * ACT_GROUP } else { BLOCK_ROWS * ACT_GROUP / 2 }
-}
-
-/// 32 inputs' weights as unsigned bytes.
+/// Adds part `part` of step `s`: inputs that share a scale.
 #[inline(always)]
-fn weights<V: Rows16, const KIND: u32>(v: V, data: &[u8]) -> [V::Int; STEPS] {
-    let columns = data.as_chunks().0;
-    let mut weights = [v.int(0); STEPS];
-    for c in 0..columns.len() {
-        if KIND == I8 {
-            weights[c] = v.unsigned(v.load(&columns[c]));
-        } else {
-            [weights[2 * c], weights[2 * c + 1]] = v.nibbles(v.load(&columns[c]));
-        }
-    }
-    weights
-}
-
-/// Integer sums of group `s`.
-#[inline(always)]
-fn dots<V: Rows16, const KIND: u32, const T: usize>(v: V, data: &[u8], x: &Q8Tile<T>, s: usize) -> [V::Int; T] {
-    let weights = weights::<V, KIND>(v, data);
-    let mut sums = [v.int(0); T];
-    for i in 0..T {
-        let (_, _, sum) = x.group(i, s);
-        match KIND {
-            I8 => sums[i] = v.minus_shifted::<7>(sum),
-            I4 => sums[i] = v.minus_shifted::<3>(sum),
-            _ => {}
-        }
-    }
-    for c in 0..STEPS {
+fn some_inputs<V: Rows16, const KIND: u32, const T: usize>(
+    v: V,
+    (header, subs, numbers): (&[u8], &[u8], &[u8]),
+    x: &Q8Tile<T>,
+    (s, part): (usize, usize),
+    sums: &mut [V::Float; T],
+) {
+    let format = const { format::<KIND>() };
+    if format.min {
+        let min = factor::<V, KIND>(v, header, subs, (1, part));
         for i in 0..T {
-            sums[i] = v.dot(sums[i], weights[c], x.group(i, s).0[c]);
+            let total = v.to_float(input_sum::<V, KIND, T>(v, x, i, (s, part), 1));
+            sums[i] = v.fma(min, v.mul(total, v.float(x.group(i, s).1)), sums[i]);
+        }
+    }
+    let scale = factor::<V, KIND>(v, header, subs, (0, part));
+    let products = dots::<V, KIND, T>(v, numbers, x, (s, part));
+    for i in 0..T {
+        let product = v.mul(v.to_float(products[i]), v.float(x.group(i, s).1));
+        sums[i] = v.fma(product, scale, sums[i]);
+    }
+}
+
+/// Integer sums of a part's weights times inputs.
+#[inline(always)]
+fn dots<V: Rows16, const KIND: u32, const T: usize>(
+    v: V,
+    numbers: &[u8],
+    x: &Q8Tile<T>,
+    (s, part): (usize, usize),
+) -> [V::Int; T] {
+    let format = const { format::<KIND>() };
+    let zero = numbers::zero::<V>(format);
+    let mut sums = [v.int(0); T];
+    if zero > 0 {
+        for i in 0..T {
+            sums[i] = input_sum::<V, KIND, T>(v, x, i, (s, part), -(zero as i16));
+        }
+    }
+    let columns = COLUMNS / format.parts();
+    for c in part * columns..(part + 1) * columns {
+        let w = column::<V, KIND>(v, numbers, c);
+        for i in 0..T {
+            let x = x.group(i, s).0[c];
+            sums[i] = match format.values {
+                Values::From { .. } => v.dot(sums[i], w, x),
+                Values::Signed | Values::Table(_) => v.dot_bytes(sums[i], w, x),
+            };
         }
     }
     sums
+}
+
+/// `factor` times the sum of a part's inputs of token `i`.
+#[inline(always)]
+fn input_sum<V: Rows16, const KIND: u32, const T: usize>(
+    v: V,
+    x: &Q8Tile<T>,
+    i: usize,
+    (s, part): (usize, usize),
+    factor: i16,
+) -> V::Int {
+    let format = const { format::<KIND>() };
+    let factors = match (format.parts(), part) {
+        (1, _) => [factor, factor],
+        (_, 0) => [factor, 0],
+        _ => [0, factor],
+    };
+    v.weighted_sum(x.group(i, s).2, factors)
 }

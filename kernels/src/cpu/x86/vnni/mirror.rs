@@ -38,6 +38,11 @@ impl Rows16 for Mirror {
     type Int = [[u8; 4]; BLOCK_ROWS];
     type Float = [f32; BLOCK_ROWS];
     const TOKENS: usize = 8;
+    const BYTE_ZERO: u32 = 128;
+
+    fn run<const KIND: u32>(self, w: &Block, x: Q8Rows, y: &Epilogue) {
+        super::linear_q8::all_tokens::<Mirror, KIND>(self, w, x, y);
+    }
 
     fn prefetch(self, _: &Block, _: &[u8]) {}
 
@@ -57,11 +62,24 @@ impl Rows16 for Mirror {
         each(|r| f16_to_f32(u16::from_le_bytes(bytes.as_chunks().0[r])))
     }
 
-    fn nibbles(self, bytes: Self::Int) -> [Self::Int; 2] {
-        [bytes.map(|row| row.map(|b| b & 15)), bytes.map(|row| row.map(|b| b >> 4))]
+    fn load_i8(self, bytes: &[u8; BLOCK_ROWS]) -> Self::Float {
+        bytes.map(|b| f32::from(b as i8))
     }
 
-    fn unsigned(self, bytes: Self::Int) -> Self::Int {
+    fn bits(self, bytes: Self::Int, shift: i32, mask: u8) -> Self::Int {
+        let shifted = |b: u8| if shift < 0 { b << -shift } else { b >> shift };
+        bytes.map(|row| row.map(|b| shifted(b) & mask))
+    }
+
+    fn or(self, a: Self::Int, b: Self::Int) -> Self::Int {
+        each(|r| core::array::from_fn(|j| a[r][j] | b[r][j]))
+    }
+
+    fn lookup(self, table: &[i8; 16], q: Self::Int) -> Self::Int {
+        q.map(|row| row.map(|q| table[usize::from(q)] as u8))
+    }
+
+    fn bytes(self, bytes: Self::Int) -> Self::Int {
         bytes.map(|row| row.map(|b| b.wrapping_add(128)))
     }
 
@@ -72,8 +90,13 @@ impl Rows16 for Mirror {
         })
     }
 
-    fn minus_shifted<const BITS: u32>(self, value: i32) -> Self::Int {
-        self.int(-(value << BITS))
+    fn dot_bytes(self, sums: Self::Int, w: Self::Int, x: [i8; 4]) -> Self::Int {
+        self.dot(sums, w, x)
+    }
+
+    fn weighted_sum(self, sums: [i16; 2], factors: [i16; 2]) -> Self::Int {
+        let [first, last] = [0, 1].map(|i| i32::from(sums[i]) * i32::from(factors[i]));
+        self.int(first + last)
     }
 
     fn to_float(self, value: Self::Int) -> Self::Float {
