@@ -146,6 +146,11 @@ template <class T> inline T tcrt_init_(uint32_t version) {
 #define TCRT_FINISH_CANCELLED 6
 
 /**
+ * The reply is all that the grammar allows.
+ */
+#define TCRT_FINISH_GRAMMAR 7
+
+/**
  * What a call came to. The numbers never change; later versions may add some.
  */
 enum tcrt_status
@@ -490,6 +495,14 @@ typedef struct tcrt_generate_options {
    * For `on_event`.
    */
   void *user;
+  /**
+   * What the reply must be, in GBNF, llama.cpp's notation of grammars; NULL: anything. Needs a tokenizer.
+   */
+  const char *grammar;
+  /**
+   * As `grammar`, from a JSON schema; one of the two.
+   */
+  const char *json_schema;
 } tcrt_generate_options;
 
 /**

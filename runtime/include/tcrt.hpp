@@ -273,6 +273,9 @@ struct Generate {
   std::uint32_t flags = 0;  // TCRT_GENERATE_CHAT, TCRT_GENERATE_IGNORE_STOPS
   Tokens stop_tokens = {};
   std::vector<std::string> stop_strings = {};
+  // What the reply must be: one of the two, or neither. They need a tokenizer.
+  std::string grammar = {};
+  std::string json_schema = {};
   /// Take the reply as it comes; false ends it. What they throw ends it too, and comes out of `generate`.
   std::function<bool(Token)> on_token = {};
   std::function<bool(std::string_view)> on_text = {};
@@ -356,6 +359,8 @@ class Session {
     options.stop_token_count = how.stop_tokens.size();
     options.stop_strings = strings.data();
     options.stop_string_count = strings.size();
+    options.grammar = how.grammar.empty() ? nullptr : how.grammar.c_str();
+    options.json_schema = how.json_schema.empty() ? nullptr : how.json_schema.c_str();
     options.on_event = Collector::take;
     options.user = &collector;
     tcrt_status status = tcrt_session_generate(get(), tokenizer ? tokenizer->get() : nullptr, prompt.data(),

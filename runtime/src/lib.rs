@@ -5,6 +5,7 @@ pub mod chat;
 pub mod engine;
 pub mod error;
 mod exec;
+pub mod grammar;
 pub mod kv;
 pub mod model;
 pub mod native;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tcrt_cli::args::Talk;
+use tcrt_cli::options;
 use tcrt_cli::output::Result;
 use tcrt_cli::serve;
 

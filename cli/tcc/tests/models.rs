@@ -60,6 +60,9 @@ fn a_users_model_is_listed_fetched_run_and_removed() {
     assert!(stderr(&guessed).contains(" guesses right"), "{}", stderr(&guessed));
     assert_eq!(stdout(&guessed), stdout(&first), "guesses change nothing but the time");
 
+    let formed = tcc(&["generate", "mine", "-i", "Once", "--grammar", "root ::= \"a\"{3} [bc]"]);
+    assert!(stdout(&formed).starts_with("aaa") && stdout(&formed).len() == 5, "{}", stderr(&formed));
+
     let row = listed(home.path(), "mine");
     assert!(row["downloaded"] == true && row["artifact_bytes"].as_u64().unwrap() > 1000, "{row}");
     assert!(stdout(&tcc(&["where", "mine"])).trim().ends_with("/tiny"));
@@ -85,7 +88,9 @@ fn a_recipe_or_a_form_makes_an_artifact_of_its_own() {
 #[test]
 fn mistakes_are_one_line() {
     let home = home();
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 7] = [
+        (&["generate", "mine", "-i", "x", "--grammar", "root ::= y"], "rule y is used and not said"),
+        (&["generate", "mine", "-i", "x", "--json-schema", "{\"pattern\": 1}"], "\"pattern\" is not supported"),
         (&["download", "no-such-model"], "`tcc list` names them"),
         (&["download", "../etc/passwd"], "`tcc list` names them"),
         (&["download", "some/model"], "http://127.0.0.1:1/api/models/some/model"),

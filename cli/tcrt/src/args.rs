@@ -94,6 +94,12 @@ pub struct Sampling {
     /// Added to a token's logit; may be given several times
     #[arg(long, value_name = "ID=BIAS", value_parser = logit_bias)]
     pub logit_bias: Vec<(u32, f32)>,
+    /// The reply is JSON that this schema accepts
+    #[arg(long, value_name = "JSON|FILE", conflicts_with = "grammar")]
+    pub json_schema: Option<String>,
+    /// The reply is what this grammar says, in GBNF
+    #[arg(long, value_name = "TEXT|FILE")]
+    pub grammar: Option<String>,
     /// Text that ends the answer; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,

@@ -15,7 +15,7 @@ pub fn chat(file: &Path, args: &Talk) -> Result<()> {
     let tokenizer = open::tokenizer_of(&model, args.tokenizer.as_deref())?;
     let format = open::chat_format(&model)?;
     let stops = prompt::stop_tokens(model.stop_tokens(), &tokenizer, Some(&format));
-    let options = options::generation(&args.sampling, stops, format.stop_strings());
+    let options = options::generation(&args.sampling, stops, format.stop_strings())?;
     let mut draft = draft::of(args, &model)?;
     let mut session = Session::new(model, &draft::engine_options(args))?;
     let person = std::io::stdin().is_terminal();

@@ -3,11 +3,13 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tcrt::GenerateOptions;
+use tcrt::grammar::Grammar;
 use tcrt::sampling::SamplerOptions;
 
 use crate::args::Sampling;
+use crate::output::{Failure, Result};
 
-pub fn generation(args: &Sampling, stop_tokens: Vec<u32>, chat_stops: &[String]) -> GenerateOptions {
+pub fn generation(args: &Sampling, stop_tokens: Vec<u32>, chat_stops: &[String]) -> Result<GenerateOptions> {
     let sampling = SamplerOptions {
         temperature: args.temperature,
         top_k: args.top_k,
@@ -21,7 +23,25 @@ pub fn generation(args: &Sampling, stop_tokens: Vec<u32>, chat_stops: &[String])
         ..SamplerOptions::default()
     };
     let stop_strings = args.stop.iter().chain(chat_stops).cloned().collect();
-    GenerateOptions { max_new: args.max, sampling, stop_tokens, stop_strings, cancel: None }
+    let grammar = grammar(args)?;
+    Ok(GenerateOptions { max_new: args.max, sampling, stop_tokens, stop_strings, grammar, cancel: None })
+}
+
+/// The form that the reply must have, if any.
+pub fn grammar(args: &Sampling) -> Result<Option<Grammar>> {
+    Ok(match (&args.json_schema, &args.grammar) {
+        (Some(schema), _) => Some(Grammar::json_schema(&text_or_file(schema, "{")?)?),
+        (_, Some(grammar)) => Some(Grammar::gbnf(&text_or_file(grammar, "root")?)?),
+        _ => None,
+    })
+}
+
+/// What begins as the text itself would is the text; anything else is the name of a file with it.
+fn text_or_file(given: &str, begins: &str) -> Result<String> {
+    if given.trim_start().starts_with(begins) && (given.contains("::=") || begins == "{") {
+        return Ok(given.into());
+    }
+    std::fs::read_to_string(given).map_err(|error| Failure::Line(format!("{given}: {error}")))
 }
 
 fn clock_seed() -> u64 {

@@ -22,7 +22,7 @@ pub fn run(file: &Path, args: &Ask) -> Result<()> {
     let tokens = prompt_tokens(args, &tokenizer, format.as_ref(), &text)?;
     let stops = prompt::stop_tokens(model.stop_tokens(), &tokenizer, format.as_ref());
     let strings = format.as_ref().map_or(&[][..], ChatFormat::stop_strings);
-    let mut options = options::generation(&args.talk.sampling, stops, strings);
+    let mut options = options::generation(&args.talk.sampling, stops, strings)?;
     let mut draft = draft::of(&args.talk, &model)?;
     let mut session = Session::new(model, &draft::engine_options(&args.talk))?;
     for sample in 0..args.num_samples {

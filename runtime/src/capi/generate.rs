@@ -9,6 +9,7 @@ use super::status::{Outcome, call, fail, tcrt_status};
 use super::tokenizer::{TCRT_NO_TOKEN, check_flags, tcrt_tokenizer};
 use super::versioned::{Results, read, versioned};
 use crate::chat::ChatFormat;
+use crate::grammar::Grammar;
 use crate::tokenizer::Tokenizer;
 use crate::{Event, Finish, GenerateOptions, Generation, Model, prompt};
 use std::ffi::{c_char, c_void};
@@ -65,9 +66,13 @@ pub struct tcrt_generate_options {
     pub on_event: tcrt_event_fn,
     /// For `on_event`.
     pub user: *mut c_void,
+    /// What the reply must be, in GBNF, llama.cpp's notation of grammars; NULL: anything. Needs a tokenizer.
+    pub grammar: *const c_char,
+    /// As `grammar`, from a JSON schema; one of the two.
+    pub json_schema: *const c_char,
 }
 
-versioned!(tcrt_generate_options, "tcrt_generate_options", 80);
+versioned!(tcrt_generate_options, "tcrt_generate_options", 96);
 
 /// A stop token ended the reply.
 pub const TCRT_FINISH_STOP_TOKEN: u32 = 1;
@@ -81,6 +86,8 @@ pub const TCRT_FINISH_CONTEXT: u32 = 4;
 pub const TCRT_FINISH_CALLBACK: u32 = 5;
 /// tcrt_session_cancel ended the reply.
 pub const TCRT_FINISH_CANCELLED: u32 = 6;
+/// The reply is all that the grammar allows.
+pub const TCRT_FINISH_GRAMMAR: u32 = 7;
 
 /// How a reply went. Set `size` and `version` first.
 #[repr(C)]
@@ -206,8 +213,23 @@ unsafe fn generate_options(
         sampling: unsafe { sampling_options(given.sampling)? },
         stop_tokens: tokens.iter().copied().chain(own_tokens).collect(),
         stop_strings: strings.into_iter().map(String::from).chain(own_strings.iter().cloned()).collect(),
+        // SAFETY: promised by the caller.
+        grammar: unsafe { grammar(given)? },
         cancel: None,
     })
+}
+
+/// # Safety
+/// The two texts are NULL or end with a NUL.
+unsafe fn grammar(given: &tcrt_generate_options) -> Outcome<Option<Grammar>> {
+    match (given.grammar.is_null(), given.json_schema.is_null()) {
+        (true, true) => Ok(None),
+        // SAFETY: promised by the caller.
+        (false, true) => Ok(Some(Grammar::gbnf(unsafe { text("grammar", given.grammar)? })?)),
+        // SAFETY: promised by the caller.
+        (true, false) => Ok(Some(Grammar::json_schema(unsafe { text("json_schema", given.json_schema)? })?)),
+        (false, false) => fail(TCRT_INVALID_ARGUMENT, "grammar and json_schema are both given"),
+    }
 }
 
 fn chat_format(model: &Model, flags: u32) -> Outcome<Option<ChatFormat>> {
@@ -256,6 +278,7 @@ fn stats_of(reply: Option<&Generation>) -> tcrt_stats {
         Some(Finish::Context) => (TCRT_FINISH_CONTEXT, None),
         Some(Finish::Stopped) => (TCRT_FINISH_CALLBACK, None),
         Some(Finish::Cancelled) => (TCRT_FINISH_CANCELLED, None),
+        Some(Finish::Grammar) => (TCRT_FINISH_GRAMMAR, None),
     };
     let stats = reply.map(|reply| reply.stats).unwrap_or_default();
     tcrt_stats {

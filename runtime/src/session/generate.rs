@@ -3,6 +3,7 @@
 use super::speculate::{Draft, NoDraft};
 use super::text::TextStream;
 use super::{Session, Stats};
+use crate::grammar::{Constraint, Grammar};
 use crate::sampling::{Sampler, SamplerOptions};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -20,6 +21,8 @@ pub struct GenerateOptions {
     pub stop_tokens: Vec<u32>,
     /// Strings that end the reply and are not part of it; they need a tokenizer.
     pub stop_strings: Vec<String>,
+    /// What the reply must be; it needs a tokenizer.
+    pub grammar: Option<Grammar>,
     /// Set from any thread, it ends the reply before the next call.
     pub cancel: Option<Arc<AtomicBool>>,
 }
@@ -31,6 +34,7 @@ impl Default for GenerateOptions {
             sampling: SamplerOptions::default(),
             stop_tokens: Vec::new(),
             stop_strings: Vec::new(),
+            grammar: None,
             cancel: None,
         }
     }
@@ -54,6 +58,8 @@ pub enum Event<'a> {
 pub enum Finish {
     StopToken(u32),
     StopString,
+    /// It is all that the grammar allows: nothing may follow.
+    Grammar,
     /// `max_new` tokens were made.
     Length,
     /// The context is full.
@@ -101,7 +107,9 @@ impl Session {
         let text = tokenizer.map(|tokenizer| TextStream::new(tokenizer, prompt, &options.stop_strings)).transpose()?;
         let mut stats = Stats { load: self.model().info().load_time, prompt_tokens: prompt.len(), ..Stats::default() };
         let history = prompt.to_vec();
-        let mut reply = Reply { sampler, history, prompt: prompt.len(), text, options, on_event, first: None };
+        let constraint = constraint(options, tokenizer)?;
+        let mut reply =
+            Reply { sampler, constraint, history, prompt: prompt.len(), text, options, on_event, first: None };
         stats.reused_tokens = self.keep_common(prompt)?;
         let complete = self.prefill_while(&prompt[stats.reused_tokens..], || !options.cancelled())?;
         stats.prefill = begin.elapsed();
@@ -190,6 +198,14 @@ impl Session {
     }
 }
 
+fn constraint(options: &GenerateOptions, tokenizer: Option<&Tokenizer>) -> Result<Option<Constraint>> {
+    match (&options.grammar, tokenizer) {
+        (None, _) => Ok(None),
+        (Some(_), None) => Err(Error::invalid_argument("a grammar needs a tokenizer")),
+        (Some(grammar), Some(tokenizer)) => Constraint::new(grammar, tokenizer, &options.stop_tokens).map(Some),
+    }
+}
+
 /// What a row of logits led to.
 enum Next {
     Token(u32),
@@ -199,6 +215,7 @@ enum Next {
 /// The reply so far, and where it goes.
 struct Reply<'a, F> {
     sampler: Sampler,
+    constraint: Option<Constraint>,
     /// The prompt and the reply.
     history: Vec<u32>,
     /// Tokens of the prompt.
@@ -229,13 +246,22 @@ impl<F: FnMut(Event) -> ControlFlow<()>> Reply<'_, F> {
 
     /// Chooses a token, takes it into the reply, and says whether it ends it.
     fn choose(&mut self, logits: &mut [f32]) -> Result<Next> {
+        if let Some(constraint) = &mut self.constraint {
+            constraint.apply(logits)?;
+        }
         let token = self.sampler.sample(logits, &self.history)?;
         self.first.get_or_insert_with(Instant::now);
         if self.options.stop_tokens.contains(&token) {
             return Ok(Next::End(Finish::StopToken(token)));
         }
         self.history.push(token);
-        Ok(self.show(token).map_or(Next::Token(token), Next::End))
+        let shown = self.show(token);
+        let whole = match &mut self.constraint {
+            Some(constraint) => constraint.accept(token).map(|()| constraint.is_over())?,
+            None => false,
+        };
+        let finish = shown.or(whole.then_some(Finish::Grammar));
+        Ok(finish.map_or(Next::Token(token), Next::End))
     }
 
     /// Shows a token of the reply, and says whether it ends it.

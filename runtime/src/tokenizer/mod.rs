@@ -6,6 +6,7 @@
 
 mod added;
 mod bpe;
+mod by_text;
 mod charsmap;
 mod decode;
 mod format;
@@ -22,6 +23,7 @@ mod unicode_tables;
 mod utf8;
 mod vocab;
 
+pub use by_text::ByText;
 pub use decode::Decoder;
 pub use merges::{NEVER, priorities};
 pub use pretokenize::Pattern;
@@ -36,6 +38,7 @@ use merges::Merges;
 use vocab::Vocab;
 
 use crate::{Error, Result};
+use std::sync::{Arc, OnceLock};
 
 /// Whether special tokens written in a text are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +58,8 @@ pub struct Tokenizer {
     /// What is recognised in the raw text, and what in the normalised.
     raw: Matcher,
     normalized: Matcher,
+    /// Made when first asked for.
+    by_text: OnceLock<Arc<ByText>>,
 }
 
 /// A tokenizer as an importer describes it.
@@ -117,7 +122,7 @@ impl Tokenizer {
         }
         let raw = Matcher::new(&vocab, |kind| kind.is_special() || kind == Kind::Added);
         let normalized = Matcher::new(&vocab, |kind| kind == Kind::UserDefined);
-        Ok(Tokenizer { rules, charsmap, vocab, merges, raw, normalized })
+        Ok(Tokenizer { rules, charsmap, vocab, merges, raw, normalized, by_text: OnceLock::new() })
     }
 
     /// The tokenizer in our own format.
@@ -179,6 +184,11 @@ impl Tokenizer {
     /// What a token stands for inside a text: bytes, with spaces as spaces.
     pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
         self.vocab.bytes(id)
+    }
+
+    /// The tokens that stand for text, in its order.
+    pub fn by_text(&self) -> Arc<ByText> {
+        Arc::clone(self.by_text.get_or_init(|| Arc::new(ByText::new(self))))
     }
 
     /// The token with exactly these bytes, special ones included.

@@ -48,6 +48,14 @@ int main(int argc, char **argv) {
   const tcrt::Reply reply = session.generate(prompt, &tokenizer, how);
   CHECK(reply.tokens.size() == 9 && reply.text == streamed && reply.stats.finish == TCRT_FINISH_LENGTH);
 
+  tcrt::Generate formed = how;
+  formed.json_schema = "{\"enum\": [\"yes\", \"no\"]}";
+  const tcrt::Reply answer = session.generate(prompt, &tokenizer, formed);
+  const std::string choice = answer.text.substr(answer.text.find('"'));
+  CHECK((choice == "\"yes\"" || choice == "\"no\"") && answer.stats.finish == TCRT_FINISH_GRAMMAR);
+  formed.grammar = "root ::= root";
+  CHECK(session.try_generate(prompt, &tokenizer, formed).error().status() == TCRT_INVALID_ARGUMENT);
+
   // The range says what `generate` says, and ends where the context does.
   tcrt::Sampler sampler(model);
   session.rewind(0);

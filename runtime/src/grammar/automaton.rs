@@ -1,0 +1,141 @@
+//! The automaton: a state is a set of stacks of places in the grammar, found when it is first reached.
+
+use super::rules::{Rules, Symbol};
+use crate::{Error, ErrorKind, Result};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+pub type State = u32;
+
+/// No text goes on from here.
+pub const DEAD: State = 0;
+const UNKNOWN: State = u32::MAX;
+/// Below the lowest place of every stack.
+const BOTTOM: u32 = u32::MAX;
+/// A stack with nothing left to read: the text may end.
+const DONE: u32 = u32::MAX - 1;
+/// Each takes a kilobyte.
+const MAX_STATES: usize = 1 << 16;
+
+/// A place, and the stack below it: where to go on when the alternative is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Node {
+    place: u32,
+    below: u32,
+}
+
+#[derive(Debug)]
+pub struct Automaton {
+    rules: Arc<Rules>,
+    nodes: Vec<Node>,
+    node_ids: HashMap<Node, u32>,
+    /// For each state its stacks, by their top nodes, sorted.
+    states: Vec<Vec<u32>>,
+    state_ids: HashMap<Vec<u32>, State>,
+    /// For each state, the state after each byte.
+    next: Vec<[State; 256]>,
+}
+
+impl Automaton {
+    pub fn new(rules: Arc<Rules>) -> Result<(Automaton, State)> {
+        let mut automaton = Automaton {
+            rules: Arc::clone(&rules),
+            nodes: Vec::new(),
+            node_ids: HashMap::new(),
+            states: Vec::new(),
+            state_ids: HashMap::new(),
+            next: Vec::new(),
+        };
+        automaton.state(Vec::new())?;
+        let starts = rules.alternatives(0).iter().map(|start| Node { place: *start, below: BOTTOM });
+        let first = automaton.closure(starts.collect());
+        let first = automaton.state(first)?;
+        Ok((automaton, first))
+    }
+
+    /// Whether the text may end here.
+    pub fn may_end(&self, state: State) -> bool {
+        self.states[state as usize].last() == Some(&DONE)
+    }
+
+    /// Whether anything may follow.
+    pub fn goes_on(&self, state: State) -> bool {
+        self.states[state as usize].first().is_some_and(|node| *node != DONE)
+    }
+
+    pub fn step(&mut self, state: State, byte: u8) -> Result<State> {
+        match self.next[state as usize][usize::from(byte)] {
+            UNKNOWN => self.find(state, byte),
+            known => Ok(known),
+        }
+    }
+
+    fn find(&mut self, state: State, byte: u8) -> Result<State> {
+        let reads = |node: &&u32| {
+            let symbol = (**node != DONE).then(|| self.rules.symbols[self.nodes[**node as usize].place as usize]);
+            matches!(symbol, Some(Symbol::Byte(set)) if self.rules.sets[set as usize].has(byte))
+        };
+        let after = |node: &u32| {
+            let Node { place, below } = self.nodes[*node as usize];
+            Node { place: place + 1, below }
+        };
+        let after = self.states[state as usize].iter().filter(reads).map(after).collect();
+        let after = self.closure(after);
+        let next = self.state(after)?;
+        self.next[state as usize][usize::from(byte)] = next;
+        Ok(next)
+    }
+
+    /// The stacks whose next symbol is a byte, or that are done, reached without reading. The grammar is not left-recursive, so there
+    /// are finitely many.
+    fn closure(&mut self, from: Vec<Node>) -> Vec<u32> {
+        let mut seen: HashSet<Node> = from.iter().copied().collect();
+        let (mut open, mut stacks) = (from, Vec::new());
+        while let Some(node) = open.pop() {
+            let mut visit = |node| {
+                if seen.insert(node) {
+                    open.push(node);
+                }
+            };
+            match self.rules.symbols[node.place as usize] {
+                Symbol::Byte(_) => stacks.push(self.node(node)),
+                Symbol::End if node.below == BOTTOM => stacks.push(DONE),
+                Symbol::End => visit(self.nodes[node.below as usize]),
+                Symbol::Rule(rule) => {
+                    let back = node.place + 1;
+                    // A rule at the end of an alternative needs no way back: repetitions do not pile up.
+                    let last = self.rules.symbols[back as usize] == Symbol::End;
+                    let below = if last { node.below } else { self.node(Node { place: back, below: node.below }) };
+                    let rules = Arc::clone(&self.rules);
+                    rules.alternatives(rule).iter().for_each(|start| visit(Node { place: *start, below }));
+                }
+            }
+        }
+        stacks.sort_unstable();
+        stacks.dedup();
+        stacks
+    }
+
+    fn node(&mut self, node: Node) -> u32 {
+        let next = self.nodes.len() as u32;
+        let id = *self.node_ids.entry(node).or_insert(next);
+        if id == next {
+            self.nodes.push(node);
+        }
+        id
+    }
+
+    fn state(&mut self, stacks: Vec<u32>) -> Result<State> {
+        if let Some(known) = self.state_ids.get(&stacks) {
+            return Ok(*known);
+        }
+        if self.states.len() >= MAX_STATES {
+            return Err(Error::new(ErrorKind::LimitExceeded, "the grammar has too many states for this reply"));
+        }
+        let state = self.states.len() as State;
+        self.next.push([if state == DEAD { DEAD } else { UNKNOWN }; 256]);
+        self.state_ids.insert(stacks.clone(), state);
+        self.states.push(stacks);
+        Ok(state)
+    }
+}
