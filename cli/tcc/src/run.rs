@@ -11,11 +11,18 @@ use crate::args::{Chat, Generate, Server, Subject};
 use crate::artifact;
 
 pub fn generate(args: &Generate) -> Result<()> {
+    check(&args.ask.talk)?;
     tcrt_cli::run::run(&of(&args.subject)?, &args.ask)
 }
 
 pub fn chat(args: &Chat) -> Result<()> {
+    check(&args.talk)?;
     tcrt_cli::chat::chat(&of(&args.subject)?, &args.talk)
+}
+
+/// A mistake is found before gigabytes are fetched and exported.
+fn check(talk: &Talk) -> Result<()> {
+    options::grammar(&talk.sampling).map(|_| ())
 }
 
 pub fn server(args: &Server) -> Result<()> {
