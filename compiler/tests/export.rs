@@ -12,6 +12,7 @@ use tcrt::Model;
 fn options() -> ExportOptions<'static> {
     ExportOptions {
         recipe: Recipe::default(),
+        calibration: None,
         params_path: None,
         tokenizer: None,
         chat_template: None,

@@ -32,6 +32,7 @@ fn model(checkpoint: &Path) -> std::sync::Arc<Model> {
         max_positions: None,
         target: None,
         separate_weights: false,
+        calibration: None,
         after_pass: &mut |_, _| {},
         progress: &|_, _| ControlFlow::Continue(()),
     };

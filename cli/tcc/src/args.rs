@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tc_targets::Target;
+use tcc_core::eval::{self, EvalError};
 use tcc_core::recipe::{Kind, Recipe, RecipeError};
 use tcc_core::synth;
 
@@ -168,6 +169,13 @@ pub struct Format {
     /// A quantization recipe: JSON, or a file with JSON, as in {"linear:int4": {"groupsize": 32}}
     #[arg(long, value_name = "JSON|FILE")]
     pub quantize: Option<String>,
+    /// With the recipe auto, so many bits a weight on average (default: 4.5)
+    #[arg(long, value_name = "X")]
+    pub bits_per_weight: Option<f64>,
+    /// The text that shows which weights matter, for methods that need one (default: one that is built in). With rounding to
+    /// nearest, scales are searched by it
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
     /// The float format of matrices that are not quantized (default: the checkpoint's)
     #[arg(long)]
     pub dtype: Option<Dtype>,
@@ -181,8 +189,13 @@ pub enum Dtype {
 }
 
 impl Format {
+    pub fn calibration(&self) -> Result<Option<String>, EvalError> {
+        self.calibration.as_deref().map(eval::read_text).transpose()
+    }
+
     pub fn recipe(&self) -> Result<Recipe, RecipeError> {
         let recipe = self.quantize.as_deref().map_or(Ok(Recipe::default()), Recipe::from_argument)?;
+        let recipe = self.bits_per_weight.map_or(Ok(recipe.clone()), |bits| recipe.with_bits_per_weight(bits))?;
         match self.dtype {
             None => Ok(recipe),
             Some(Dtype::F32) => recipe.with_dtype(Kind::F32),
@@ -228,7 +241,12 @@ pub struct Eval {
 impl Making {
     /// A program file with everything as the checkpoint has it.
     pub fn plain() -> Making {
-        Making { format: Format { quantize: None, dtype: None }, pte: true, so: false, hf_token: None }
+        Making {
+            format: Format { quantize: None, bits_per_weight: None, calibration: None, dtype: None },
+            pte: true,
+            so: false,
+            hf_token: None,
+        }
     }
 }
 
@@ -238,7 +256,7 @@ impl Export {
         Export {
             model: model.display().to_string(),
             output: output.to_path_buf(),
-            format: Format { quantize: None, dtype: None },
+            format: Format { quantize: None, bits_per_weight: None, calibration: None, dtype: None },
             params_path: None,
             tokenizer: None,
             chat_template: None,

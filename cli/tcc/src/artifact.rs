@@ -21,7 +21,9 @@ pub fn of(model: &str, making: &Making) -> Result<PathBuf> {
         return if asked { failure(format!("{}: {refusal}", model)) } else { Ok(checkpoint) };
     }
     let recipe = making.format.recipe().map_err(line)?;
-    let made = store::Made { checkpoint: &checkpoint, recipe: &recipe, native: making.so };
+    let calibration = making.format.calibration().map_err(line)?;
+    let calibration = calibration.as_deref();
+    let made = store::Made { checkpoint: &checkpoint, recipe: &recipe, calibration, native: making.so };
     let artifact = made.path(model).map_err(line)?;
     // One that another version left behind or that is damaged is made again.
     if artifact.exists() && Model::load(&artifact).is_ok() {

@@ -32,8 +32,8 @@ fn options(args: &Eval) -> EvalOptions {
 
 fn eval_text(args: &Eval, text: &Path, recipe: Option<Recipe>, begin: Instant) -> Result<()> {
     let text = eval::read_text(text).map_err(line)?;
-    let subject = open(&args.model, recipe)?;
-    let base = args.base.as_deref().map(|base| open(base, None)).transpose()?;
+    let subject = open(&args.model, recipe, args.format.calibration().map_err(line)?)?;
+    let base = args.base.as_deref().map(|base| open(base, None, None)).transpose()?;
     let text = eval::tokenize(&subject.model, &text).map_err(line)?;
     let bar = progress::count("evaluating");
     let report =
@@ -51,7 +51,7 @@ fn eval_text(args: &Eval, text: &Path, recipe: Option<Recipe>, begin: Instant) -
 
 fn eval_tasks(args: &Eval, tasks: &str, recipe: Option<Recipe>, begin: Instant) -> Result<()> {
     let tasks = eval::task_files(tasks).map_err(line)?;
-    let subject = open(&args.model, recipe)?;
+    let subject = open(&args.model, recipe, args.format.calibration().map_err(line)?)?;
     let mut samples = Vec::new();
     let bar = progress::count("evaluating");
     let reports =
@@ -105,10 +105,10 @@ fn heading(args: &Eval, subject: &Subject, what: &str, begin: Instant) -> String
     format!("{}: {} of weights{bits}; {what}, in {seconds:.1} s\n", args.model, size(bytes))
 }
 
-fn open(model: &str, recipe: Option<Recipe>) -> Result<Subject> {
+fn open(model: &str, recipe: Option<Recipe>, calibration: Option<String>) -> Result<Subject> {
     let path = progress::resolve(model, None)?;
     let bar = progress::bar("exporting");
-    let subject = Subject::open(&path, recipe, &|done, total| {
+    let subject = Subject::open(&path, recipe, calibration, &|done, total| {
         progress::set(&bar, done, total);
         interrupt::check()
     });

@@ -34,6 +34,7 @@ pub fn make(args: &Export) -> Result<Report> {
     let bar = progress::bar("exporting");
     let options = ExportOptions {
         recipe,
+        calibration: args.format.calibration().map_err(line)?,
         params_path: args.params_path.clone(),
         tokenizer: args.tokenizer.clone(),
         chat_template: args.chat_template.clone(),

@@ -32,10 +32,42 @@ impl GridRow {
         self.sub_mins.resize(minima.1, 0);
     }
 
+    /// The columns that share a scale and a minimum, in order, with the two.
+    pub fn segments(&self, grid: Grid) -> impl Iterator<Item = Segment> {
+        let cols = self.q.len();
+        let sub = grid.kind.format().map_or(0, |format| format.sub);
+        let len = if sub > 0 { sub } else { grid.group };
+        (0..cols).step_by(len).enumerate().map(move |(at, begin)| {
+            let g = begin / grid.group;
+            let times = |factor: f32, subs: &[i8]| if sub > 0 { factor * f32::from(subs[at]) } else { factor };
+            let min = self.mins.get(g).map_or(0.0, |min| times(*min, &self.sub_mins));
+            Segment { begin, end: cols.min(begin + len), scale: times(self.scales[g], &self.sub_scales), min }
+        })
+    }
+
+    /// What the numbers stand for.
+    pub fn values(&self, grid: Grid, out: &mut [f32]) {
+        let Some(format) = grid.kind.format() else { return };
+        for Segment { begin, end, scale, min } in self.segments(grid) {
+            for (out, q) in out[begin..end].iter_mut().zip(&self.q[begin..end]) {
+                *out = scale * format.value(*q as u8) as f32 + min;
+            }
+        }
+    }
+
     pub fn view(&self) -> QuantizedRow<'_> {
         let GridRow { q, scales, mins, sub_scales, sub_mins } = self;
         QuantizedRow { q, scales, mins, sub_scales, sub_mins }
     }
+}
+
+/// Columns of a row whose numbers stand for `scale * value + min`.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    pub begin: usize,
+    pub end: usize,
+    pub scale: f32,
+    pub min: f32,
 }
 
 /// One group of at most 256 columns: the part of a [`GridRow`] that a block of a file holds.

@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod gguf;
 mod grid;
+mod gridded;
 mod hf;
 mod inspect;
 mod llama2c;
@@ -33,8 +34,9 @@ pub use assemble::expected as expected_tensors;
 pub use error::{CheckpointError, Result};
 pub use gguf::GgufVocab;
 pub use grid::{Grid, GridRow};
+pub use gridded::{Scratch, floats_tensor};
 pub use inspect::{Summary, TensorSummary, summarize};
-pub use tensor::Tensor;
+pub use tensor::{Factors, Tensor};
 #[cfg(test)]
 pub(crate) use {encoding::Encoding, tensor::Place};
 

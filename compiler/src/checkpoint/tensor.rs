@@ -11,6 +11,7 @@ use super::encoding::Encoding;
 use super::error::{CheckpointError, Result, error};
 use super::file::SourceFile;
 use super::grid::{Grid, GridRow};
+use super::gridded::Gridded;
 use super::packed::Packed;
 use super::stored::{Int8Groups, Stored};
 
@@ -28,6 +29,12 @@ enum Node {
     Packed(Arc<Packed>),
     ConcatRows(Vec<Tensor>),
     ConcatCols(Vec<Tensor>),
+    Gridded(Arc<Gridded>),
+    /// The source's numbers times one factor a row or a column.
+    Scaled {
+        source: Box<Tensor>,
+        factors: Factors,
+    },
     /// Rope pairs: in each head of `2 * half` rows, row `i < half` is row `2i` of the source and `half + i` is `2i + 1`.
     HalfSplit {
         source: Box<Tensor>,
@@ -38,6 +45,13 @@ enum Node {
         source: Box<Tensor>,
         start: usize,
     },
+}
+
+/// Of [`Tensor::scaled`], one for each row or column.
+#[derive(Clone, Debug)]
+pub enum Factors {
+    Rows(Arc<[f32]>),
+    Cols(Arc<[f32]>),
 }
 
 /// A place for [`Tensor::stored`]: elements from `offset` on, in rows.
@@ -159,6 +173,26 @@ impl Tensor {
         }
     }
 
+    /// A matrix that a quantizer has put on a grid.
+    pub(super) fn gridded(name: &str, rows: usize, gridded: Gridded) -> Result<Tensor> {
+        let shape = [rows, gridded.cols()];
+        rows_and_cols(name, &shape)?;
+        Ok(Tensor { name: name.to_string(), shape: shape.to_vec(), node: Node::Gridded(Arc::new(gridded)) })
+    }
+
+    /// Every number times the factor of its row or column.
+    pub fn scaled(self, factors: Factors) -> Result<Tensor> {
+        let (needed, given) = match &factors {
+            Factors::Rows(factors) => (self.rows(), factors.len()),
+            Factors::Cols(factors) => (self.cols(), factors.len()),
+        };
+        if needed != given {
+            return Err(error!("tensor {}: takes {needed} factors, not {given}", self.name));
+        }
+        let (name, shape) = (self.name.clone(), self.shape.clone());
+        Ok(Tensor { name, shape, node: Node::Scaled { source: Box::new(self), factors } })
+    }
+
     /// One below the other.
     pub fn concat_rows(name: &str, parts: Vec<Tensor>) -> Result<Tensor> {
         let first = parts.first().ok_or_else(|| error!("tensor {name}: has no parts"))?;
@@ -239,7 +273,10 @@ impl Tensor {
             Node::Int8Groups(_) => "int8 groups",
             Node::Packed(packed) => packed.encoding_name(),
             Node::ConcatRows(parts) | Node::ConcatCols(parts) => parts.first().map_or("", Tensor::encoding_name),
-            Node::HalfSplit { source, .. } | Node::Slice { source, .. } => source.encoding_name(),
+            Node::Gridded(gridded) => gridded.grid().kind.name(),
+            Node::HalfSplit { source, .. } | Node::Slice { source, .. } | Node::Scaled { source, .. } => {
+                source.encoding_name()
+            }
         }
     }
 
@@ -251,7 +288,8 @@ impl Tensor {
             Node::Int8Groups(groups) => elements + 4 * (elements / groups.group),
             Node::Packed(packed) => packed.stored_bytes(self.rows()),
             Node::ConcatRows(parts) | Node::ConcatCols(parts) => parts.iter().map(Tensor::stored_bytes).sum(),
-            Node::HalfSplit { source, .. } => source.stored_bytes(),
+            Node::Gridded(gridded) => gridded.row_bytes() * self.rows(),
+            Node::HalfSplit { source, .. } | Node::Scaled { source, .. } => source.stored_bytes(),
             Node::Slice { source, .. } => source.stored_bytes() / source.rows() * self.rows(),
         }
     }
@@ -291,7 +329,8 @@ impl Tensor {
                 let first = parts.first()?.grid()?;
                 parts.iter().all(|part| part.grid() == Some(first)).then_some(first)
             }
-            Node::ConcatCols(_) => None,
+            Node::Gridded(gridded) => Some(gridded.grid()),
+            Node::ConcatCols(_) | Node::Scaled { .. } => None,
             Node::HalfSplit { source, .. } | Node::Slice { source, .. } => source.grid(),
         }
     }
@@ -323,6 +362,8 @@ impl Tensor {
             Node::Stored(stored) => Some(&stored.file),
             Node::Int8Groups(groups) => Some(&groups.file),
             Node::Packed(packed) => packed.scales.file_of(row, 0),
+            Node::Gridded(gridded) => Some(gridded.file()),
+            Node::Scaled { source, .. } => source.file_of(row, col),
             Node::ConcatCols(parts) => {
                 let mut col = col;
                 for part in parts {
@@ -352,6 +393,16 @@ impl Tensor {
             Node::Stored(stored) => stored.fill_row(row, out),
             Node::Int8Groups(groups) => groups.fill_row(row, out),
             Node::Packed(packed) => return packed.fill_row(row, out),
+            Node::Gridded(gridded) => gridded.fill_row(row, out),
+            Node::Scaled { source, factors } => {
+                source.fill_row(row, out)?;
+                match factors {
+                    Factors::Rows(factors) => out.iter_mut().for_each(|value| *value *= factors[row]),
+                    Factors::Cols(factors) => {
+                        out.iter_mut().zip(&factors[..]).for_each(|(value, factor)| *value *= factor)
+                    }
+                }
+            }
             Node::ConcatCols(parts) => {
                 let mut rest = out;
                 for part in parts {
@@ -374,7 +425,8 @@ impl Tensor {
             Node::Stored(stored) => stored.fill_row_grid(row, out),
             Node::Int8Groups(groups) => groups.fill_row_grid(row, out),
             Node::Packed(packed) => return packed.fill_row_grid(row, out),
-            Node::ConcatCols(_) => {}
+            Node::Gridded(gridded) => gridded.fill_row_grid(row, out),
+            Node::ConcatCols(_) | Node::Scaled { .. } => {}
             Node::ConcatRows(_) | Node::HalfSplit { .. } | Node::Slice { .. } => {
                 if let Some((source, row)) = self.source_of(row) {
                     return source.fill_row_grid(row, out);
@@ -402,7 +454,12 @@ impl Tensor {
                 Some((source.as_ref(), head * 2 * half + i % half * 2 + i / half))
             }
             Node::Slice { source, start } => Some((source.as_ref(), start + row)),
-            Node::Stored(_) | Node::Int8Groups(_) | Node::Packed(_) | Node::ConcatCols(_) => None,
+            Node::Stored(_)
+            | Node::Int8Groups(_)
+            | Node::Packed(_)
+            | Node::Gridded(_)
+            | Node::Scaled { .. }
+            | Node::ConcatCols(_) => None,
         }
     }
 }

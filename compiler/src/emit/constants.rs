@@ -31,7 +31,7 @@ impl Constants {
     pub fn new(config: &ModelConfig, tensors: &BTreeMap<String, Tensor>) -> Self {
         let named = tensors.iter().map(|(name, tensor)| (name.clone(), Constant::Tensor(tensor.clone())));
         let mut constants = Self(named.collect());
-        if let Some(embed) = tensors.get("embed").filter(|_| config.tied) {
+        if let Some(embed) = tensors.get("embed").filter(|_| config.tied && !tensors.contains_key("head")) {
             constants.insert("head", Constant::Tensor(embed.clone()));
         }
         constants.insert(INV_FREQ, Constant::Values(inverse_frequencies(&config.rope, config.head_dim)));

@@ -20,7 +20,12 @@ pub struct Subject {
 
 impl Subject {
     /// An artifact's weights are what they are: a recipe is for checkpoints only.
-    pub fn open(path: &Path, recipe: Option<Recipe>, progress: Progress) -> Result<Subject, EvalError> {
+    pub fn open(
+        path: &Path,
+        recipe: Option<Recipe>,
+        calibration: Option<String>,
+        progress: Progress,
+    ) -> Result<Subject, EvalError> {
         let failed = |why: String| EvalError::File { path: path.to_path_buf(), why };
         if is_artifact(path) {
             return match recipe {
@@ -32,6 +37,7 @@ impl Subject {
         let file = directory.path().join("model.pte");
         let options = ExportOptions {
             recipe: recipe.unwrap_or_default(),
+            calibration,
             params_path: None,
             tokenizer: None,
             chat_template: None,

@@ -51,7 +51,7 @@ pub fn compile(
     Ok(Compiled { graph, program })
 }
 
-fn shape(config: &ModelConfig) -> ModelShape {
+pub(crate) fn shape(config: &ModelConfig) -> ModelShape {
     let cache =
         CacheShape { layers: config.layers as u32, kv_heads: config.kv_heads as u32, head_dim: config.head_dim as u32 };
     ModelShape { vocab: config.vocab as u32, max_positions: config.max_positions as u32, cache }

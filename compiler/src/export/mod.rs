@@ -1,11 +1,13 @@
 //! The whole way from a checkpoint to an artifact.
 
+mod calibrate;
 mod compile;
 mod text;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub(crate) use compile::shape;
 pub use compile::{CompileError, Compiled, FRONTEND, compile};
 
 use tc_ir::Graph;
@@ -17,11 +19,14 @@ use crate::chat;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, OpenOptions};
 use crate::config::ModelConfig;
 use crate::emit::{Artifact, Constants, EmitError, Progress, Written, pte, so};
+use crate::quantize::QuantizeError;
 use crate::recipe::{Accelerator, Recipe};
 use crate::tokenizer::TokenizerError;
 
 pub struct ExportOptions<'a> {
     pub recipe: Recipe,
+    /// What methods that need a text read, instead of the text that is built in.
+    pub calibration: Option<String>,
     /// Gives the shape where the checkpoint has none.
     pub params_path: Option<PathBuf>,
     /// Instead of the checkpoint's own.
@@ -68,6 +73,8 @@ pub enum ExportError {
     #[error(transparent)]
     Compile(#[from] CompileError),
     #[error(transparent)]
+    Quantize(#[from] QuantizeError),
+    #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     #[error("{0}: has no vocabulary")]
     NoVocabulary(String),
@@ -91,13 +98,15 @@ pub fn export(model: &Path, output: &Path, options: ExportOptions) -> Result<Rep
     let native = native(output, &options)?;
     let checkpoint = open(model, &options)?;
     let elsewhere = |device: &Accelerator| !matches!(device, Accelerator::Fast | Accelerator::Cpu);
-    let compiled = compile(&checkpoint.config, &checkpoint.tensors, &options.recipe, options.after_pass)?;
     let Text { tokenizer, chat, stop_tokens, mut warnings } =
         text::prepare(&checkpoint, options.tokenizer.as_deref(), options.chat_template.as_deref())?;
+    let (recipe, calibration) = (&options.recipe, options.calibration.as_deref());
+    let (recipe, tensors) = calibrate::calibrate(&checkpoint, recipe, calibration, &tokenizer, options.progress)?;
+    let compiled = compile(&checkpoint.config, &tensors, &recipe, options.after_pass)?;
     warnings.extend(options.recipe.executor.filter(elsewhere).map(Warning::Executor));
     let artifact = Artifact {
         program: &compiled.program,
-        constants: &Constants::new(&checkpoint.config, &checkpoint.tensors),
+        constants: &Constants::new(&checkpoint.config, &tensors),
         metadata: metadata(&checkpoint, &options.recipe),
         stop_tokens,
         tokenizer,

@@ -43,6 +43,8 @@ pub fn artifact_dir(model: &str) -> Result<PathBuf> {
 pub struct Made<'a> {
     pub checkpoint: &'a Path,
     pub recipe: &'a Recipe,
+    /// The text that the recipe's methods read in place of the default.
+    pub calibration: Option<&'a str>,
     /// A shared object for this machine, not a program file.
     pub native: bool,
 }
@@ -53,6 +55,7 @@ impl Made<'_> {
         let mut key = Xxh3::new();
         key.update(env!("CARGO_PKG_VERSION").as_bytes());
         key.update(format!("{:?}", self.recipe).as_bytes());
+        key.update(self.calibration.unwrap_or_default().as_bytes());
         fingerprint(self.checkpoint, &mut key).map_err(io_error(self.checkpoint))?;
         let extension = if self.native { "so" } else { "pte" };
         let target = tc_targets::host().filter(|_| self.native).map_or("", |target| target.name);
@@ -176,7 +179,7 @@ mod tests {
         let checkpoint = directory.path().join("model.bin");
         fs::write(&checkpoint, "one").unwrap();
         let recipe = Recipe::default();
-        let made = Made { checkpoint: &checkpoint, recipe: &recipe, native: false };
+        let made = Made { checkpoint: &checkpoint, recipe: &recipe, calibration: None, native: false };
         let first = made.path("some/model:8b").unwrap();
         assert_eq!(first, made.path("some/model:8b").unwrap());
         assert!(first.parent().unwrap().ends_with("artifacts/some-model-8b"));

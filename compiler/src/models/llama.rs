@@ -1,15 +1,18 @@
 //! The Llama family's graph.
 
-use tc_ir::{AttentionSpec, Bounds, Builder, Dtype, Graph, InvalidGraph, Value, Weight};
+use tc_ir::{AttentionSpec, Bounds, Builder, Dtype, Graph, InvalidGraph, Op, Value, Weight};
 
 use super::rope::INV_FREQ;
 use crate::config::{ModelConfig, RopeScaling};
 use crate::lower::dtype;
 use crate::recipe::Assignment;
 
+/// The table of a layer's inputs in the graphs of [`build_layer`] and [`build_head_norm`], a row for each token.
+pub const HIDDEN: &str = "$hidden";
+
 /// The plain graph of a model whose matrices are stored as `weights` says; at most `bounds` tokens and rows a call.
 pub fn build(config: &ModelConfig, weights: &Assignment, bounds: Bounds) -> Result<Graph, InvalidGraph> {
-    let mut model = Model { config, weights, b: Builder::new(config.family.name(), bounds) };
+    let mut model = Model::new(config, weights, bounds);
     let table = model.rope_table();
     let embed = model.matrix("embed", config.vocab, config.dim);
     let embedded = model.b.embed(embed);
@@ -26,13 +29,56 @@ pub fn build(config: &ModelConfig, weights: &Assignment, bounds: Bounds) -> Resu
     model.b.finish(logits)
 }
 
+/// One layer by itself, from rows of [`HIDDEN`]. What it gives is in columns one after the other: the inputs of q, k and v, of o, of
+/// gate and up, of down, and then the layer's output.
+pub fn build_layer(
+    config: &ModelConfig,
+    weights: &Assignment,
+    bounds: Bounds,
+    layer: usize,
+    tokens: usize,
+) -> Result<Graph, InvalidGraph> {
+    let mut model = Model { first_layer: layer, ..Model::new(config, weights, bounds) };
+    let table = model.rope_table();
+    let x = model.hidden(tokens);
+    let x = model.attention_block(x, table, layer);
+    let x = model.ffn_block(x, layer);
+    let mut values = std::mem::take(&mut model.inputs);
+    values.push(x);
+    let joined = values.into_iter().reduce(|a, b| model.b.push(Op::ConcatCols { a, b })).unwrap_or(x);
+    let rows = model.b.gather_rows(joined);
+    model.b.finish(rows)
+}
+
+/// The head's inputs, from rows of [`HIDDEN`].
+pub fn build_head_norm(config: &ModelConfig, bounds: Bounds, tokens: usize) -> Result<Graph, InvalidGraph> {
+    let weights = Assignment::default();
+    let mut model = Model::new(config, &weights, bounds);
+    let x = model.hidden(tokens);
+    let rows = model.b.gather_rows(x);
+    let rows = model.norm(rows, "norm");
+    model.b.finish(rows)
+}
+
 struct Model<'a> {
     config: &'a ModelConfig,
     weights: &'a Assignment,
     b: Builder,
+    /// Layers before it are not in the graph, nor in the cache.
+    first_layer: usize,
+    /// Of the linears, in order; those that share one count once.
+    inputs: Vec<Value>,
 }
 
-impl Model<'_> {
+impl<'a> Model<'a> {
+    fn new(config: &'a ModelConfig, weights: &'a Assignment, bounds: Bounds) -> Model<'a> {
+        Model { config, weights, b: Builder::new(config.family.name(), bounds), first_layer: 0, inputs: Vec::new() }
+    }
+
+    fn hidden(&mut self, tokens: usize) -> Value {
+        self.b.embed(Weight::matrix(HIDDEN, Dtype::F32, tokens as u32, self.config.dim as u32))
+    }
+
     fn rope_table(&mut self) -> Value {
         let inv_freq = Weight::vector(INV_FREQ, self.config.head_dim as u32 / 2);
         let theta = self.config.rope.theta as f32;
@@ -50,6 +96,7 @@ impl Model<'_> {
         let name = |part: &str| format!("layers.{layer}.{part}");
         let (q_width, kv_width) = (config.q_width(), config.kv_width());
         let h = self.norm(x, &name("attn_norm"));
+        self.inputs.push(h);
         let q = self.linear(h, &name("q"), [q_width, config.dim], config.qkv_bias);
         let k = self.linear(h, &name("k"), [kv_width, config.dim], config.qkv_bias);
         let v = self.linear(h, &name("v"), [kv_width, config.dim], config.qkv_bias);
@@ -58,6 +105,7 @@ impl Model<'_> {
         let q = self.b.rope(q, table);
         let k = self.b.rope(k, table);
         let y = self.b.attention(q, k, v, self.attention_spec(layer));
+        self.inputs.push(y);
         let y = self.linear(y, &name("o"), [config.dim, q_width], config.o_bias);
         self.residual(x, y)
     }
@@ -66,7 +114,7 @@ impl Model<'_> {
         let config = self.config;
         let window = config.window.filter(|window| layer >= window.from_layer);
         AttentionSpec {
-            layer: layer as u32,
+            layer: (layer - self.first_layer) as u32,
             heads: config.heads as u32,
             kv_heads: config.kv_heads as u32,
             head_dim: config.head_dim as u32,
@@ -79,10 +127,12 @@ impl Model<'_> {
         let config = self.config;
         let name = |part: &str| format!("layers.{layer}.{part}");
         let h = self.norm(x, &name("ffn_norm"));
+        self.inputs.push(h);
         let gate = self.linear(h, &name("gate"), [config.ffn, config.dim], config.mlp_bias);
         let up = self.linear(h, &name("up"), [config.ffn, config.dim], config.mlp_bias);
         let gate = self.b.silu(gate);
         let h = self.b.mul(gate, up);
+        self.inputs.push(h);
         let y = self.linear(h, &name("down"), [config.dim, config.ffn], config.mlp_bias);
         self.residual(x, y)
     }

@@ -3,11 +3,27 @@
 //! Scales and minima are rounded to f16, as they are stored, before the numbers are computed from them; so quantizing what
 //! was quantized before finds the same grid again where a group has one scale.
 
+mod auto;
+mod awq;
+mod calibrated;
+pub mod calibration;
+mod error;
+mod gptq;
+mod hqq;
+mod matrix;
+#[cfg(test)]
+mod method_tests;
 mod nearest;
+mod points;
+mod scales;
 #[cfg(test)]
 mod tests;
 
+pub use auto::choose;
+pub use calibrated::{Job, needs_text};
+pub use error::QuantizeError;
 use tc_kernels::half::{f16_to_f32, f32_to_f16};
+use tc_kernels::layout::Kind;
 
 use crate::checkpoint::{CheckpointError, Grid, GridRow, Tensor};
 use crate::recipe::WeightType;
@@ -25,6 +41,10 @@ impl RowQuantizer {
         Self { grid: grid_of(weight), floats: Vec::new() }
     }
 
+    pub fn grid(&self) -> Grid {
+        self.grid
+    }
+
     pub fn read(&mut self, tensor: &Tensor, row: usize, out: &mut GridRow) -> Result<(), CheckpointError> {
         if tensor.grid() == Some(self.grid) {
             tensor.read_row_grid(row, out)?;
@@ -34,17 +54,18 @@ impl RowQuantizer {
         } else {
             self.floats.resize(tensor.cols(), 0.0);
             tensor.read_row(row, &mut self.floats)?;
-            nearest::quantize(self.grid, &self.floats, out);
+            nearest::quantize(self.grid, &self.floats, None, out);
         }
         match out.scales.iter().chain(&out.mins).all(|value| value.is_finite()) {
             true => Ok(()),
-            false => Err(CheckpointError::new(format_args!(
-                "tensor {}: row {row} has values too large for {} with f16 scales",
-                tensor.name(),
-                self.grid.kind.name()
-            ))),
+            false => Err(too_large(tensor, row, self.grid.kind)),
         }
     }
+}
+
+fn too_large(tensor: &Tensor, row: usize, kind: Kind) -> CheckpointError {
+    let (name, kind) = (tensor.name(), kind.name());
+    CheckpointError::new(format_args!("tensor {name}: row {row} has values too large for {kind} with f16 scales"))
 }
 
 fn grid_of(weight: WeightType) -> Grid {

@@ -17,7 +17,7 @@ pub struct WeightType {
 }
 
 /// The format of every matrix, by canonical name, and the way to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Assignment {
     types: BTreeMap<String, (WeightType, Method)>,
     /// The embedding's matrix serves as the head too.
@@ -27,6 +27,10 @@ pub struct Assignment {
 impl Assignment {
     pub fn get(&self, name: &str) -> Option<WeightType> {
         self.types.get(name).map(|(weight, _)| *weight)
+    }
+
+    pub fn methods(&self) -> impl Iterator<Item = Method> {
+        self.types.values().map(|(_, method)| *method)
     }
 
     pub fn method(&self, name: &str) -> Option<Method> {

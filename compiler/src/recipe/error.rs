@@ -14,8 +14,8 @@ pub enum RecipeError {
     BadValue { key: String, value: String, expected: String },
     #[error("recipe: {0} and {1} contradict each other")]
     Conflict(String, String),
-    #[error("recipe: {0}: quantizing by {1} is not there yet")]
-    NoMethod(String, &'static str),
+    #[error("recipe: {0}: hqq finds a minimum for each group, which {1} has not; i4min and its like have")]
+    NoMinima(String, &'static str),
     #[error(
         "recipe: overrides: no matrix of this model is called {0:?}; they are called as in layers.0.q, embed, head"
     )]

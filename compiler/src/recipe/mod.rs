@@ -84,8 +84,10 @@ pub struct Override {
     pub rule: Rule,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recipe {
+    /// So many bits a weight on average: exporting measures which matrix needs how many, and adds an override for each.
+    pub auto: Option<f64>,
     pub linear: Option<Quantizer>,
     pub embedding: Option<Quantizer>,
     /// The float kind of what is not quantized.
@@ -139,6 +141,9 @@ impl std::fmt::Display for Quantizer {
 /// One line for people.
 impl std::fmt::Display for Recipe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(bits) = self.auto {
+            return write!(f, "auto, {bits} bits a weight");
+        }
         let rest = self.dtype.map_or("as in the checkpoint", Kind::name);
         match self.linear {
             Some(linear) => write!(f, "linear {linear}")?,

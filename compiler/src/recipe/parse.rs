@@ -33,7 +33,7 @@ const LINEAR_KEYS: [&str; 10] = [
     "linear:kind",
 ];
 const EMBEDDING_KEYS: [&str; 3] = ["embedding", "embedding:wx", "embedding:kind"];
-const OTHER_KEYS: [&str; 4] = ["precision", "executor", "activations", "overrides"];
+const OTHER_KEYS: [&str; 5] = ["auto", "precision", "executor", "activations", "overrides"];
 
 /// An entry that asks for activations, by its key.
 type Demand = (String, Activations);
@@ -73,6 +73,10 @@ impl Recipe {
                 _ => recipe.read_entry(&entry(key, value)?, &mut demands)?,
             }
         }
+        let formats = entries.keys().find(|key| key.starts_with("linear:") || key.starts_with("embedding"));
+        if let (Some(_), Some(other)) = (recipe.auto, formats) {
+            return Err(RecipeError::Conflict("auto".to_string(), other.clone()));
+        }
         let asked = demands.first().cloned().unwrap_or_default();
         if let Some((key, _)) = demands.iter().find(|(_, activations)| *activations != asked.1) {
             return Err(RecipeError::Conflict(asked.0, key.clone()));
@@ -83,6 +87,7 @@ impl Recipe {
 
     fn read_entry(&mut self, entry: &Entry, demands: &mut Vec<Demand>) -> Result<()> {
         match entry.key {
+            "auto" => self.auto = Some(bits_per_weight(entry)?),
             "precision" => self.dtype = Some(precision(entry)?),
             "executor" => {
                 entry.only(&["accelerator"], false)?;
@@ -100,6 +105,24 @@ impl Recipe {
         Ok(())
     }
 
+    /// `--bits-per-weight` says the same as `auto.bits_per_weight`, whose default it replaces.
+    pub fn with_bits_per_weight(mut self, bits: f64) -> Result<Recipe> {
+        match self.auto {
+            Some(_) if BITS.contains(&bits) => self.auto = Some(bits),
+            Some(_) => {
+                let (key, expected) = ("the bits per weight".to_string(), "between 2 and 16".to_string());
+                return Err(RecipeError::BadValue { key, value: bits.to_string(), expected });
+            }
+            None => {
+                return Err(RecipeError::Conflict(
+                    "the bits per weight".to_string(),
+                    "a recipe without auto".to_string(),
+                ));
+            }
+        }
+        Ok(self)
+    }
+
     /// `--dtype` says the same as the recipe's `precision`.
     pub fn with_dtype(mut self, dtype: Kind) -> Result<Recipe> {
         match self.dtype.replace(dtype) {
@@ -110,6 +133,14 @@ impl Recipe {
             _ => Ok(self),
         }
     }
+}
+
+const BITS: std::ops::RangeInclusive<f64> = 2.0..=16.0;
+
+fn bits_per_weight(entry: &Entry) -> Result<f64> {
+    entry.only(&["bits_per_weight"], false)?;
+    let bits = entry.options.get("bits_per_weight").and_then(Value::as_f64);
+    bits.filter(|bits| BITS.contains(bits)).ok_or_else(|| entry.bad("bits_per_weight", "between 2 and 16"))
 }
 
 fn entry<'a>(key: &'a str, value: &'a Value) -> Result<Entry<'a>> {
@@ -164,9 +195,10 @@ fn linear(key: &str, entry: &Entry, demands: &mut Vec<Demand>) -> Result<Quantiz
             (Kind::I4, Group::Of(32), Method::Nearest)
         }
     };
+    let simple = kind.format().is_some_and(|format| format.min && format.sub == 0);
     match method {
-        Method::Nearest => Ok(Quantizer { kind, group: entry.group(group)?, method }),
-        _ => Err(RecipeError::NoMethod(entry.key.to_string(), method.name())),
+        Method::Hqq if !simple => Err(RecipeError::NoMinima(entry.key.to_string(), kind.name())),
+        _ => Ok(Quantizer { kind, group: entry.group(group)?, method }),
     }
 }
 

@@ -1,6 +1,7 @@
-//! The recipes that `--quantize` knows by name: torchchat's.
+//! The recipes that `--quantize` knows by name: torchchat's, and `auto`.
 
-pub const PROFILES: [(&str, &str); 4] = [
+pub const PROFILES: [(&str, &str); 5] = [
+    ("auto", r#"{"auto": {"bits_per_weight": 4.5}}"#),
     ("mobile", r#"{"embedding": {"bitwidth": 4, "groupsize": 32}, "linear:a8w4dq": {"groupsize": 256}}"#),
     ("desktop", r#"{"executor": {"accelerator": "fast"}, "precision": {"dtype": "fast16"}}"#),
     (

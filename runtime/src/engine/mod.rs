@@ -186,6 +186,14 @@ impl<'a> Logits<'a> {
         &self.values[row * self.stride..][..self.vocab]
     }
 
+    /// As it lies in memory: the row, and what a program gives beyond the vocabulary's logits.
+    ///
+    /// # Panics
+    /// Where there is no such row.
+    pub fn whole_row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.stride..][..self.stride]
+    }
+
     /// As `row`, for samplers, which change logits in place.
     pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
         &mut self.values[row * self.stride..][..self.vocab]

@@ -50,6 +50,7 @@ pub fn model() -> Arc<Model> {
             max_positions: None,
             target: None,
             separate_weights: false,
+            calibration: None,
             after_pass: &mut |_, _| {},
             progress: &|_, _| ControlFlow::Continue(()),
         };

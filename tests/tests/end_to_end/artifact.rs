@@ -36,6 +36,7 @@ fn write(
         max_positions: None,
         target,
         separate_weights: false,
+        calibration: None,
         after_pass: &mut |_, _| {},
         progress: &|_, _| ControlFlow::Continue(()),
     };

@@ -40,6 +40,7 @@ fn world() -> &'static World {
 fn exported(checkpoint: &Path, output: PathBuf) -> PathBuf {
     let options = ExportOptions {
         recipe: Recipe::default(),
+        calibration: None,
         params_path: None,
         tokenizer: None,
         chat_template: Some("llama2".to_string()),

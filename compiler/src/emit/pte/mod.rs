@@ -7,10 +7,12 @@ pub(super) mod layout;
 mod tests;
 
 use std::io::{Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use tcrt::program::header::Header;
 use tcrt::sys::Mapping;
+use tempfile::NamedTempFile;
 
 use super::{Artifact, EmitError, Progress, Written, weights};
 use crate::files::{WriteError, temporary_beside};
@@ -19,14 +21,28 @@ use crate::files::{WriteError, temporary_beside};
 /// nothing is left behind.
 pub fn write(path: &Path, artifact: &Artifact, progress: Progress) -> Result<Written, EmitError> {
     let failed = WriteError::at(path);
-    let layout = layout::layout(artifact)?;
     let mut file = temporary_beside(path).map_err(&failed)?;
-    write_small_parts(file.as_file_mut(), artifact, &layout).map_err(&failed)?;
-    let weight_bytes = layout.program.weights_segment.size;
-    weights::write(&file, path, artifact, layout.program.weights_segment.offset, progress)?;
+    let written = fill(&mut file, path, artifact, progress)?;
     file.as_file().sync_all().map_err(&failed)?;
     verify(file.path())?;
     file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(written)
+}
+
+/// Writes to a temporary file, for a program that is run at once and then forgotten.
+pub fn write_temporary(artifact: &Artifact) -> Result<NamedTempFile, EmitError> {
+    let path = std::env::temp_dir();
+    let mut file = NamedTempFile::new().map_err(WriteError::at(&path))?;
+    fill(&mut file, &path, artifact, &|_, _| ControlFlow::Continue(()))?;
+    Ok(file)
+}
+
+/// `path` is for errors.
+fn fill(file: &mut NamedTempFile, path: &Path, artifact: &Artifact, progress: Progress) -> Result<Written, EmitError> {
+    let layout = layout::layout(artifact)?;
+    write_small_parts(file.as_file_mut(), artifact, &layout).map_err(WriteError::at(path))?;
+    let weight_bytes = layout.program.weights_segment.size;
+    weights::write(file, path, artifact, layout.program.weights_segment.offset, progress)?;
     Ok(Written { file_bytes: layout.file_size, weight_bytes })
 }
 

@@ -1,0 +1,66 @@
+//! `XᵀX`, which is what most of the time of a calibration goes into.
+
+use crate::parallel;
+
+/// A tile of the result is summed in registers: `TALL` by `WIDE`.
+const TALL: usize = 4;
+const WIDE: usize = 8;
+/// Rows of `X` whose panels stay in the cache.
+const DEEP: usize = 512;
+
+/// Adds `XᵀX` to the upper triangle of `gram`; `rows` are those of `X`, of `size` numbers each.
+pub fn add_gram(gram: &mut [f32], rows: &[&[f32]], size: usize) {
+    for rows in rows.chunks(DEEP) {
+        let panels: Vec<Vec<[f32; WIDE]>> = (0..size).step_by(WIDE).map(|first| panel(rows, first)).collect();
+        // Long rows of the triangle come first, so that no core has one left at the end.
+        let bands = gram.chunks_mut(TALL * size).enumerate();
+        parallel::for_each(bands, |(band, out)| {
+            let first = band * TALL;
+            let left: Vec<[f32; TALL]> = panel(rows, first);
+            for (index, right) in panels.iter().enumerate().skip(first / WIDE) {
+                let sums = multiply(&left, right);
+                for (out, sums) in out.chunks_mut(size).zip(sums) {
+                    out[index * WIDE..].iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+                }
+            }
+        });
+    }
+}
+
+/// `N` columns from `first` on of all rows; columns that are not there are zero.
+fn panel<const N: usize>(rows: &[&[f32]], first: usize) -> Vec<[f32; N]> {
+    let take = |row: &&[f32]| std::array::from_fn(|i| row.get(first + i).copied().unwrap_or(0.0));
+    rows.iter().map(take).collect()
+}
+
+fn multiply(left: &[[f32; TALL]], right: &[[f32; WIDE]]) -> [[f32; WIDE]; TALL] {
+    let mut sums = [[0.0; WIDE]; TALL];
+    for (left, right) in left.iter().zip(right) {
+        for (sums, left) in sums.iter_mut().zip(left) {
+            for (sum, right) in sums.iter_mut().zip(right) {
+                *sum += left * right;
+            }
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::noise;
+
+    #[test]
+    fn sums_of_products() {
+        for (count, size) in [(1, 1), (3, 8), (5, 21), (600, 30)] {
+            let values = noise(7, count * size);
+            let rows: Vec<&[f32]> = values.chunks(size).collect();
+            let mut gram = vec![1.0; size * size];
+            add_gram(&mut gram, &rows, size);
+            for (i, j) in (0..size).flat_map(|i| (i..size).map(move |j| (i, j))) {
+                let sum: f64 = rows.iter().map(|row| f64::from(row[i]) * f64::from(row[j])).sum();
+                assert!((f64::from(gram[i * size + j]) - sum - 1.0).abs() < 1e-3, "{count} {size}: {i}, {j}");
+            }
+        }
+    }
+}

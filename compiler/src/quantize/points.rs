@@ -1,0 +1,83 @@
+//! The values that a format's numbers stand for, before scale and minimum.
+
+use tc_kernels::layout::{Format, Values};
+
+/// Integers `low..=high` with numbers `zero` higher, or a table.
+pub struct Points {
+    pub format: Format,
+    pub low: f32,
+    pub high: f32,
+    zero: f32,
+    table: Option<&'static [i8]>,
+}
+
+impl Points {
+    pub fn of(format: Format) -> Self {
+        let last = ((1u32 << format.bits) - 1) as u8;
+        let (low, high) = match format.values {
+            // -128 has no counterpart.
+            Values::Signed if !format.min => (-127, 127),
+            Values::Signed => (-128, 127),
+            Values::From { .. } | Values::Table(_) => (format.value(0), format.value(last)),
+        };
+        let table = match format.values {
+            Values::Table(table) => table.get(..1 << format.bits),
+            Values::From { .. } | Values::Signed => None,
+        };
+        Self { format, low: low as f32, high: high as f32, zero: f32::from(format.zero()), table }
+    }
+
+    /// The nearest value to `x`.
+    pub fn value(&self, x: f32) -> f32 {
+        match self.table {
+            None => round(x, self.low, self.high),
+            Some(table) => f32::from(table[nearest_of(table, x)]),
+        }
+    }
+
+    /// The number of the point nearest to `value`, and the point.
+    pub fn nearest(&self, value: f32, scale: f32, min: f32) -> (i8, f32) {
+        let x = (value - min) * inverse(scale);
+        match self.table {
+            None => {
+                let integer = round(x, self.low, self.high);
+                ((integer + self.zero) as i8, scale * integer + min)
+            }
+            Some(table) => {
+                let q = nearest_of(table, x);
+                (q as i8, scale * f32::from(table[q]) + min)
+            }
+        }
+    }
+
+    pub fn put(&self, values: &[f32], scale: f32, min: f32, q: &mut [i8]) {
+        let inverse = inverse(scale);
+        for (q, value) in q.iter_mut().zip(values) {
+            *q = match self.table {
+                None => (round((value - min) * inverse, self.low, self.high) + self.zero) as i8,
+                Some(table) => nearest_of(table, value * inverse) as i8,
+            };
+        }
+    }
+}
+
+/// The value farthest from zero, with its sign.
+pub fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |largest: f32, value| if value.abs() > largest.abs() { *value } else { largest })
+}
+
+pub fn inverse(scale: f32) -> f32 {
+    if scale == 0.0 { 0.0 } else { scale.recip() }
+}
+
+/// Which number of a sorted table is nearest.
+fn nearest_of(table: &[i8], x: f32) -> usize {
+    table.windows(2).filter(|pair| f32::from(pair[0]) + f32::from(pair[1]) < 2.0 * x).count()
+}
+
+/// The nearest integer between two. Adding 1.5 * 2^23 leaves no bits for a fraction; unlike `round` this vectorizes on every
+/// target.
+pub fn round(value: f32, low: f32, high: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0;
+    value.clamp(low, high) + SHIFT - SHIFT
+}
