@@ -81,7 +81,7 @@ pub struct Chat {
     #[command(flatten)]
     pub subject: Subject,
     #[command(flatten)]
-    pub talk: tcrt_cli::args::Talk,
+    pub converse: tcrt_cli::args::Converse,
 }
 
 #[derive(Args)]
@@ -183,8 +183,11 @@ pub struct Format {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Dtype {
+    #[value(aliases = ["fp32", "float32", "float"])]
     F32,
+    #[value(aliases = ["fp16", "float16", "half"])]
     F16,
+    #[value(alias = "bfloat16")]
     Bf16,
 }
 

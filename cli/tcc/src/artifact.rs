@@ -6,7 +6,7 @@ use std::time::Instant;
 use tcc_core::hub::store;
 use tcc_core::inspect::is_artifact;
 use tcrt::Model;
-use tcrt_cli::output::{Result, failure};
+use tcrt_cli::output::{Result, failure, note};
 
 use crate::args::{Export, Making};
 use crate::output::{line, size};
@@ -36,6 +36,6 @@ pub fn of(model: &str, making: &Making) -> Result<PathBuf> {
     let export = Export { format: making.format.clone(), ..Export::plain(&checkpoint, &artifact) };
     let written = crate::export::make(&export)?.written;
     let seconds = begin.elapsed().as_secs_f64();
-    eprintln!("exported {} to {} in {seconds:.1} s", size(written.file_bytes), artifact.display());
+    note(format_args!("exported {} to {} in {seconds:.1} s", size(written.file_bytes), artifact.display()));
     Ok(artifact)
 }

@@ -7,20 +7,21 @@ use serde_json::json;
 use tcc_core::eval::{self, Estimate, EvalOptions, Figures, Report, Subject, TaskReport};
 use tcc_core::files::write_atomically;
 use tcc_core::recipe::Recipe;
+use tcrt_cli::interrupt::Watch;
 use tcrt_cli::output::{Result, show};
 
 use crate::args::Eval;
 use crate::output::{line, size};
-use crate::{interrupt, progress};
+use crate::progress;
 
 pub fn eval(args: &Eval) -> Result<()> {
     let begin = Instant::now();
     let recipe = args.format.recipe().map_err(line)?;
     let recipe = (recipe != Recipe::default()).then_some(recipe);
-    interrupt::listen().map_err(line)?;
+    let watch = Watch::once().map_err(line)?;
     match (&args.tasks, &args.text) {
-        (Some(tasks), _) => eval_tasks(args, tasks, recipe, begin),
-        (None, Some(text)) => eval_text(args, text, recipe, begin),
+        (Some(tasks), _) => eval_tasks(args, tasks, recipe, begin, &watch),
+        (None, Some(text)) => eval_text(args, text, recipe, begin, &watch),
         // clap asks for one of them.
         (None, None) => Err(line("give --text or --tasks")),
     }
@@ -30,16 +31,16 @@ fn options(args: &Eval) -> EvalOptions {
     EvalOptions { ctx: args.ctx, limit: args.limit, threads: args.threads.unwrap_or(0) }
 }
 
-fn eval_text(args: &Eval, text: &Path, recipe: Option<Recipe>, begin: Instant) -> Result<()> {
+fn eval_text(args: &Eval, text: &Path, recipe: Option<Recipe>, begin: Instant, watch: &Watch) -> Result<()> {
     let text = eval::read_text(text).map_err(line)?;
-    let subject = open(&args.model, recipe, args.format.calibration().map_err(line)?)?;
-    let base = args.base.as_deref().map(|base| open(base, None, None)).transpose()?;
+    let subject = open(&args.model, recipe, args.format.calibration().map_err(line)?, watch)?;
+    let base = args.base.as_deref().map(|base| open(base, None, None, watch)).transpose()?;
     let text = eval::tokenize(&subject.model, &text).map_err(line)?;
     let bar = progress::count("evaluating");
     let report =
         eval::evaluate(&subject.model, base.as_ref().map(|base| &base.model), &text, &options(args), &|done, all| {
             progress::set(&bar, done, all);
-            interrupt::check()
+            watch.check()
         });
     bar.finish_and_clear();
     let report = report.map_err(line)?;
@@ -49,15 +50,15 @@ fn eval_text(args: &Eval, text: &Path, recipe: Option<Recipe>, begin: Instant) -
     }
 }
 
-fn eval_tasks(args: &Eval, tasks: &str, recipe: Option<Recipe>, begin: Instant) -> Result<()> {
+fn eval_tasks(args: &Eval, tasks: &str, recipe: Option<Recipe>, begin: Instant, watch: &Watch) -> Result<()> {
     let tasks = eval::task_files(tasks).map_err(line)?;
-    let subject = open(&args.model, recipe, args.format.calibration().map_err(line)?)?;
+    let subject = open(&args.model, recipe, args.format.calibration().map_err(line)?, watch)?;
     let mut samples = Vec::new();
     let bar = progress::count("evaluating");
     let reports =
         eval::run_tasks(&subject.model, &tasks, &options(args), &mut |sample| samples.push(sample), &|done, all| {
             progress::set(&bar, done, all);
-            interrupt::check()
+            watch.check()
         });
     bar.finish_and_clear();
     let reports = reports.map_err(line)?;
@@ -105,12 +106,12 @@ fn heading(args: &Eval, subject: &Subject, what: &str, begin: Instant) -> String
     format!("{}: {} of weights{bits}; {what}, in {seconds:.1} s\n", args.model, size(bytes))
 }
 
-fn open(model: &str, recipe: Option<Recipe>, calibration: Option<String>) -> Result<Subject> {
+fn open(model: &str, recipe: Option<Recipe>, calibration: Option<String>, watch: &Watch) -> Result<Subject> {
     let path = progress::resolve(model, None)?;
     let bar = progress::bar("exporting");
     let subject = Subject::open(&path, recipe, calibration, &|done, total| {
         progress::set(&bar, done, total);
-        interrupt::check()
+        watch.check()
     });
     bar.finish_and_clear();
     subject.map_err(line)

@@ -5,10 +5,11 @@ use std::time::Instant;
 use crate::args::{Export, Weights};
 use tcc_core::export::{ExportOptions, Report};
 use tcc_core::{export, inspect};
+use tcrt_cli::interrupt::Watch;
 use tcrt_cli::output::{Result, show};
 
 use crate::output::{line, size, warn};
-use crate::{interrupt, progress};
+use crate::progress;
 
 pub fn export(args: &Export) -> Result<()> {
     let begin = Instant::now();
@@ -30,7 +31,7 @@ pub fn make(args: &Export) -> Result<Report> {
     let pass = args.print_ir_after.as_deref();
     inspect::check_pass(pass).map_err(line)?;
     let model = progress::resolve(&args.model, None)?;
-    interrupt::listen().map_err(line)?;
+    let watch = Watch::once().map_err(line)?;
     let bar = progress::bar("exporting");
     let options = ExportOptions {
         recipe,
@@ -49,12 +50,11 @@ pub fn make(args: &Export) -> Result<Report> {
         },
         progress: &|done, total| {
             progress::set(&bar, done, total);
-            interrupt::check()
+            watch.check()
         },
     };
     let exported = export::export(&model, &args.output, options);
     bar.finish_and_clear();
-    interrupt::done();
     let report = exported.map_err(line)?;
     report.warnings.iter().for_each(warn);
     Ok(report)

@@ -3,10 +3,10 @@
 mod args;
 mod artifact;
 mod demo;
+mod editor;
 mod eval;
 mod export;
 mod inspect;
-mod interrupt;
 mod models;
 mod output;
 mod progress;
@@ -27,8 +27,8 @@ fn main() -> ExitCode {
         Command::Download(args) => models::download(&args),
         Command::Where(args) => models::place(&args),
         Command::Remove(args) => models::remove(&args),
-        Command::Generate(args) => run::generate(&args),
-        Command::Chat(args) => run::chat(&args),
+        Command::Generate(args) => run::generate(args),
+        Command::Chat(args) => run::chat(args),
         Command::Server(args) => run::server(&args),
         Command::Export(args) => export::export(&args),
         Command::Eval(args) => eval::eval(&args),

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use tcrt_cli::output::Failure;
+use tcrt_cli::output::{Failure, note};
 
 /// Any error is one line.
 pub fn line(error: impl Display) -> Failure {
@@ -10,7 +10,7 @@ pub fn line(error: impl Display) -> Failure {
 }
 
 pub fn warn(text: impl Display) {
-    eprintln!("tcc: warning: {text}");
+    note(format_args!("tcc: warning: {text}"));
 }
 
 /// As people read sizes.

@@ -3,31 +3,37 @@
 use std::path::{Path, PathBuf};
 
 use tcrt_cli::args::Talk;
-use tcrt_cli::options;
+use tcrt_cli::chat::input::{Lines, Plain};
+use tcrt_cli::interrupt::Watch;
 use tcrt_cli::output::Result;
 use tcrt_cli::serve;
+use tcrt_cli::{options, run};
 
-use crate::args::{Chat, Generate, Server, Subject};
+use crate::args::{Chat, Generate, Making, Server, Subject};
 use crate::artifact;
+use crate::editor::Editor;
+use crate::output::line;
 
-pub fn generate(args: &Generate) -> Result<()> {
-    check(&args.ask.talk)?;
-    tcrt_cli::run::run(&of(&args.subject)?, &args.ask)
+pub fn generate(mut args: Generate) -> Result<()> {
+    let model = of(&args.subject, &mut args.ask.talk)?;
+    run::run(&model, &args.ask)
 }
 
-pub fn chat(args: &Chat) -> Result<()> {
-    check(&args.talk)?;
-    tcrt_cli::chat::chat(&of(&args.subject)?, &args.talk)
-}
-
-/// A mistake is found before gigabytes are fetched and exported.
-fn check(talk: &Talk) -> Result<()> {
-    options::grammar(&talk.sampling).map(|_| ())
+pub fn chat(mut args: Chat) -> Result<()> {
+    let model = of(&args.subject, &mut args.converse.talk)?;
+    let mut lines: Box<dyn Lines> = match Editor::new()? {
+        Some(editor) => Box::new(editor),
+        None => Box::new(Plain::new()),
+    };
+    tcrt_cli::chat::chat(&model, &args.converse, &mut *lines)
 }
 
 pub fn server(args: &Server) -> Result<()> {
     let open = |model: &String| Ok((name(model)?, artifact::of(model, &args.making)?));
-    serve::serve(args.models.iter().map(open).collect::<Result<_>>()?, &args.listen)
+    let models = args.models.iter().map(open).collect::<Result<_>>()?;
+    // From here on Ctrl-C is the server's to hear.
+    let _watch = Watch::once().map_err(line)?;
+    serve::serve(models, &args.listen)
 }
 
 /// What requests call a model: as it was asked for, or a file's name without its ending.
@@ -36,6 +42,21 @@ fn name(model: &str) -> Result<String> {
     if path.exists() { serve::name(path) } else { Ok(model.to_owned()) }
 }
 
-fn of(subject: &Subject) -> Result<PathBuf> {
-    artifact::of(&subject.model, &subject.making)
+/// The artifacts of a model, and of the one that drafts for it.
+fn of(subject: &Subject, talk: &mut Talk) -> Result<PathBuf> {
+    // A mistake is found before gigabytes are fetched and exported.
+    options::grammar(&talk.sampling)?;
+    let model = artifact::of(&subject.model, &subject.making)?;
+    if let Some(draft) = &mut talk.guessing.draft {
+        *draft = draft_of(draft, &subject.making)?;
+    }
+    Ok(model)
+}
+
+/// A draft is made as its model is, unless it is made already.
+fn draft_of(draft: &Path, making: &Making) -> Result<PathBuf> {
+    match tcc_core::inspect::is_artifact(draft) {
+        true => Ok(draft.to_path_buf()),
+        false => artifact::of(&draft.to_string_lossy(), making),
+    }
 }

@@ -65,11 +65,11 @@ impl std::str::FromStr for KvDtype {
     }
 }
 
-#[derive(Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Sampling {
-    /// Most tokens to generate
-    #[arg(short = 'n', long = "max-new-tokens", value_name = "MAX", default_value_t = 256)]
-    pub max: usize,
+    /// Most tokens of a reply [default: 256; in a chat what the context has room for]
+    #[arg(short = 'n', long = "max-new-tokens", value_name = "MAX")]
+    pub max: Option<usize>,
     /// 0 is greedy
     #[arg(short, long, value_name = "TEMP", default_value_t = 0.8, allow_negative_numbers = true)]
     pub temperature: f32,
@@ -82,10 +82,13 @@ pub struct Sampling {
     /// Tokens at least this share as probable as the best one; 0 is off
     #[arg(long, value_name = "MINP", default_value_t = 0.0, allow_negative_numbers = true)]
     pub min_p: f32,
+    /// Divides the logits of tokens that stand in the text already; 1 is off
     #[arg(long, value_name = "R", default_value_t = 1.0, allow_negative_numbers = true)]
     pub repetition_penalty: f32,
+    /// Taken from their logits; 0 is off
     #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     pub presence_penalty: f32,
+    /// Taken from their logits once for each time that they stand there; 0 is off
     #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     pub frequency_penalty: f32,
     /// Seed [default: from the clock]
@@ -120,6 +123,16 @@ pub struct Run {
 #[derive(Args)]
 pub struct Chat {
     pub file: PathBuf,
+    #[command(flatten)]
+    pub converse: Converse,
+}
+
+/// A conversation. Where standard input is no terminal, each of its lines is a message or a command, as if it were typed.
+#[derive(Args)]
+pub struct Converse {
+    /// Go on with a conversation that /save wrote
+    #[arg(long, value_name = "FILE")]
+    pub load: Option<PathBuf>,
     #[command(flatten)]
     pub talk: Talk,
 }

@@ -6,6 +6,7 @@ pub mod chat;
 pub mod draft;
 pub mod generate;
 pub mod info;
+pub mod interrupt;
 pub mod logits;
 pub mod open;
 pub mod options;

@@ -9,8 +9,20 @@ use tcrt::sampling::SamplerOptions;
 use crate::args::Sampling;
 use crate::output::{Failure, Result};
 
+/// As the arguments say; where they set no limit to a reply, there is none.
 pub fn generation(args: &Sampling, stop_tokens: Vec<u32>, chat_stops: &[String]) -> Result<GenerateOptions> {
-    let sampling = SamplerOptions {
+    Ok(GenerateOptions {
+        max_new: args.max.unwrap_or(usize::MAX),
+        sampling: sampler(args),
+        stop_tokens,
+        stop_strings: args.stop.iter().chain(chat_stops).filter(|stop| !stop.is_empty()).cloned().collect(),
+        grammar: grammar(args)?,
+        cancel: None,
+    })
+}
+
+pub fn sampler(args: &Sampling) -> SamplerOptions {
+    SamplerOptions {
         temperature: args.temperature,
         top_k: args.top_k,
         top_p: args.top_p,
@@ -21,17 +33,15 @@ pub fn generation(args: &Sampling, stop_tokens: Vec<u32>, chat_stops: &[String])
         seed: args.seed.unwrap_or_else(clock_seed),
         logit_bias: args.logit_bias.clone(),
         ..SamplerOptions::default()
-    };
-    let stop_strings = args.stop.iter().chain(chat_stops).cloned().collect();
-    let grammar = grammar(args)?;
-    Ok(GenerateOptions { max_new: args.max, sampling, stop_tokens, stop_strings, grammar, cancel: None })
+    }
 }
 
 /// The form that the reply must have, if any.
 pub fn grammar(args: &Sampling) -> Result<Option<Grammar>> {
-    Ok(match (&args.json_schema, &args.grammar) {
-        (Some(schema), _) => Some(Grammar::json_schema(&text_or_file(schema, "{")?)?),
-        (_, Some(grammar)) => Some(Grammar::gbnf(&text_or_file(grammar, "root")?)?),
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    Ok(match (given(&args.json_schema), given(&args.grammar)) {
+        (Some(schema), _) => Some(Grammar::json_schema(&text_or_file(&schema, "{")?)?),
+        (_, Some(grammar)) => Some(Grammar::gbnf(&text_or_file(&grammar, "root")?)?),
         _ => None,
     })
 }

@@ -1,7 +1,7 @@
-//! What goes to the terminal: stdout that takes a closed pipe quietly, and the exit code an outcome has.
+//! What goes to the terminal: stdout that takes a closed pipe quietly, remarks on stderr, and the exit code an outcome has.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 /// Why a command ended early.
@@ -53,13 +53,63 @@ pub fn show(text: impl AsRef<[u8]>) -> Result<()> {
     Ok(out.flush()?)
 }
 
+/// A line on stderr. One that is closed leaves no one to tell.
+pub fn note(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Asks for a line to be typed.
+pub fn ask(prompt: &str) {
+    let mut stderr = io::stderr();
+    let _ = stderr.write_all(prompt.as_bytes()).and_then(|()| stderr.flush());
+}
+
+/// As `note`, dimmed on a terminal: what a person may well pass over.
+pub fn aside(line: impl fmt::Display) {
+    match is_styled(&io::stderr()) {
+        true => note(format_args!("\x1b[2m{line}\x1b[0m")),
+        false => note(line),
+    }
+}
+
+/// Whether a line editor can work: it draws on stdout what is typed on stdin.
+pub fn is_editable() -> bool {
+    io::stdin().is_terminal()
+        && io::stdout().is_terminal()
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Whether colours and the like are welcome there: <https://no-color.org>.
+pub fn is_styled(stream: &impl IsTerminal) -> bool {
+    let var = |name| std::env::var_os(name).unwrap_or_default();
+    stream.is_terminal() && var("NO_COLOR").is_empty() && var("TERM") != "dumb"
+}
+
+/// Text of a model as a terminal may get it: nothing that moves the cursor or does worse.
+pub fn harmless(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c,
+        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).unwrap_or(char::REPLACEMENT_CHARACTER),
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.chars().filter(|c| *c != '\r').map(shown).collect()
+}
+
 pub fn exit_code(program: &str, outcome: Result<()>) -> ExitCode {
     match outcome {
         Ok(()) | Err(Failure::PipeClosed) => ExitCode::SUCCESS,
         Err(Failure::Line(line)) => {
-            // A closed stderr leaves no one to tell.
-            let _ = writeln!(io::stderr(), "{program}: {line}");
+            note(format_args!("{program}: {line}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn control_characters_do_not_reach_a_terminal() {
+        assert_eq!(super::harmless("a\x1b[2Jb\r\n\tc\u{9b}"), "a␛[2Jb\n\tc\u{fffd}");
     }
 }

@@ -8,8 +8,12 @@ use tcrt::tokenizer::Tokenizer;
 use tcrt::{Session, prompt};
 
 use crate::args::Ask;
-use crate::output::{Result, failure, show};
+use crate::generate::Printer;
+use crate::output::{Result, aside, failure, show};
 use crate::{draft, generate, open, options};
+
+/// Tokens of a reply that is asked for once: there is nobody to stop one that goes on and on.
+const MOST_TOKENS: usize = 256;
 
 pub fn run(file: &Path, args: &Ask) -> Result<()> {
     if args.talk.system.is_some() && !args.chat {
@@ -23,6 +27,7 @@ pub fn run(file: &Path, args: &Ask) -> Result<()> {
     let stops = prompt::stop_tokens(model.stop_tokens(), &tokenizer, format.as_ref());
     let strings = format.as_ref().map_or(&[][..], ChatFormat::stop_strings);
     let mut options = options::generation(&args.talk.sampling, stops, strings)?;
+    options.max_new = args.talk.sampling.max.unwrap_or(MOST_TOKENS);
     let mut draft = draft::of(&args.talk, &model)?;
     let mut session = Session::new(model, &draft::engine_options(&args.talk))?;
     for sample in 0..args.num_samples {
@@ -31,9 +36,11 @@ pub fn run(file: &Path, args: &Ask) -> Result<()> {
             options.sampling.seed = options.sampling.seed.wrapping_add(1);
         }
         // The prompt is not run again: what it shares with the text before stays in the session.
-        let (generation, _) = generate::stream(&mut session, &tokens, &tokenizer, &options, &mut *draft)?;
+        let mut printer = if args.chat { Printer::styled() } else { Printer::plain() };
+        let (generation, _) =
+            generate::stream_to(&mut printer, &mut session, &tokens, &tokenizer, &options, &mut *draft)?;
         show("\n")?;
-        eprintln!("{}", generate::figures(&generation));
+        aside(generate::figures(&generation));
     }
     Ok(())
 }

@@ -21,6 +21,11 @@ pub fn cache_dir() -> Result<PathBuf> {
     user_dir("TCC_CACHE", "XDG_CACHE_HOME", ".cache")
 }
 
+/// `$TCC_STATE`, else the user's directory for what programs remember.
+pub fn state_dir() -> Result<PathBuf> {
+    user_dir("TCC_STATE", "XDG_STATE_HOME", ".local/state")
+}
+
 /// `$name` itself, else our directory of `$xdg`, else of `under` in the home directory.
 pub(super) fn user_dir(name: &str, xdg: &str, under: &str) -> Result<PathBuf> {
     let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -115,7 +115,8 @@ impl ChatFormat {
         }
     }
 
-    fn without_reasoning<'a>(&self, reply: &'a str) -> &'a str {
+    /// An earlier reply as a later rendering has it.
+    pub fn without_reasoning<'a>(&self, reply: &'a str) -> &'a str {
         let Some(reasoning) = &self.reasoning else { return reply };
         match reply.rsplit_once(&reasoning.close) {
             Some((_, answer)) if reasoning.trim_newlines => answer.trim_start_matches('\n'),

@@ -4,13 +4,11 @@ use super::{LastLogits, Session};
 use crate::engine::Engine;
 use crate::kv::KvType;
 use crate::model::Model;
-use crate::sys::Mapping;
+use crate::sys::{Mapping, write_whole};
 use crate::{Error, ErrorKind, Result};
 use checksum::Checksum;
-use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
 mod checksum;
 
@@ -50,17 +48,7 @@ impl Session {
 
     /// Writes the state to a file, which appears complete or not at all.
     pub fn save_file(&self, path: &Path) -> Result<()> {
-        let partial = partial_name(path);
-        let failed = |error: std::io::Error| Error::new(ErrorKind::Io, format!("{}: {error}", path.display()));
-        let written = File::create_new(&partial).map_err(failed).and_then(|file| {
-            self.save(BufWriter::with_capacity(1 << 18, &file)).map_err(|error| error.in_place(path.display()))?;
-            file.sync_all().and_then(|()| std::fs::rename(&partial, path)).map_err(failed)
-        });
-        if written.is_err() {
-            // It may never have been made; the error that matters is the first one.
-            let _ = std::fs::remove_file(&partial);
-        }
-        written
+        write_whole(path, |file| self.save(BufWriter::with_capacity(1 << 18, file)))
     }
 
     /// Takes up a state that a session of the same model saved. The state is checked before anything changes.
@@ -167,15 +155,6 @@ fn identity(model: &Model) -> u64 {
         sum.add(&weights[start..weights.len().min(start + SAMPLE_BYTES)]);
     }
     sum.finish()
-}
-
-/// Beside the file, so that renaming stays within its file system; of this process and call alone.
-fn partial_name(path: &Path) -> PathBuf {
-    static CALLS: AtomicU64 = AtomicU64::new(0);
-    let call = CALLS.fetch_add(1, Ordering::Relaxed);
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}-{call}.partial", std::process::id()));
-    PathBuf::from(name)
 }
 
 /// Sums up what passes.

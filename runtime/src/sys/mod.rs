@@ -14,6 +14,7 @@ mod native;
 mod process;
 mod sealed;
 mod step;
+mod whole_file;
 
 pub(crate) use library::Library;
 pub use mapping::Mapping;
@@ -22,6 +23,7 @@ pub(crate) use native::Bound;
 pub use process::{default_threads, peak_rss_bytes};
 pub(crate) use sealed::SealedFile;
 pub(crate) use step::{Args, SharedCall, Step};
+pub use whole_file::write_whole;
 
 // Sizes that the verifier has bounded below 2^48 are held in `usize`.
 const _: () = assert!(usize::BITS >= 64, "tcrt needs a 64-bit machine");
