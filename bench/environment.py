@@ -10,7 +10,7 @@ PACKAGES = ("numpy", "gguf", "llama-cpp-python")
 def prepare(folder):
     """Makes the environment once; llama.cpp is built for this machine, as a user who cares for speed would."""
     python = f"{folder}/bin/python"
-    if subprocess.run([python, "-c", "import gguf, llama_cpp, numpy"], capture_output=True).returncode == 0:
+    if os.path.exists(python) and subprocess.run([python, "-c", "import gguf, llama_cpp, numpy"], capture_output=True).returncode == 0:
         return python
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     variables = os.environ | {"CMAKE_ARGS": "-DGGML_NATIVE=ON"}

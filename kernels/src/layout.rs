@@ -30,8 +30,8 @@
 //! Rows of padding have scales and minima of 0; inputs of padding have `q = value^-1(0)`, or 0 with minima: the activation's zero makes
 //! the minimum harmless.
 //!
-//! A Q8 activation row of `k` inputs: `padded_cols(k)` bytes of i8, then one f32 scale for each 32 inputs, then two i16 for
-//! each 32 inputs: `sum(q)` of the first 16 of them and of the last; its stride is rounded up to 64 bytes.
+//! A Q8 activation row: for each 32 inputs 32 bytes of i8, their f32 scale, and two i16: `sum(q)` of the first 16 inputs and of the
+//! last; its stride is rounded up to 64 bytes.
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
 
@@ -335,8 +335,10 @@ pub fn matrix_bytes(kind: Kind, rows: usize, cols: usize, group: usize) -> usize
     rows.div_ceil(BLOCK_ROWS) * block_bytes(kind, cols, group)
 }
 
+/// Bytes of 32 inputs of a Q8 activation row.
+pub const Q8_GROUP_BYTES: usize = ACT_GROUP + 8;
+
 /// Bytes from one Q8 activation row to the next.
 pub const fn q8_row_bytes(cols: usize) -> usize {
-    let padded = padded_cols(cols);
-    (padded + 8 * (padded / ACT_GROUP)).next_multiple_of(64)
+    (padded_cols(cols) / ACT_GROUP * Q8_GROUP_BYTES).next_multiple_of(64)
 }

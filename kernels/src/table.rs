@@ -9,7 +9,7 @@ use crate::cpu::drive::{self, tasks};
 use crate::cpu::scalar::Scalar;
 use crate::cpu::scalar::elementwise as ops;
 #[cfg(target_arch = "x86_64")]
-use crate::cpu::x86::{avx2::Avx2, avx512::Avx512, avxvnni::AvxVnni, vnni::mirror::Mirror};
+use crate::cpu::x86::{avx2::Avx2, avx512::Avx512, avxvnni::AvxVnni, mirror::Mirror};
 
 /// What variants are written for, oldest to shiniest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

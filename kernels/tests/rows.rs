@@ -10,7 +10,7 @@ use tc_kernels::abi::{
     SwigluArgs,
 };
 use tc_kernels::exp::exp;
-use tc_kernels::layout::{Kind, padded_cols, padded_width, q8_row_bytes};
+use tc_kernels::layout::{Kind, Q8_GROUP_BYTES, padded_cols, padded_width, q8_row_bytes};
 use tc_kernels::pack::unpack_row;
 use tc_kernels::table::{Chosen, Features, Tier, select};
 
@@ -19,11 +19,15 @@ const TOKENS: usize = 3;
 
 /// A Q8 row's integers, scales and sums.
 fn q8_parts(row: &[u8], cols: usize) -> (Vec<i8>, Vec<f32>, Vec<[i16; 2]>) {
-    let (q, rest) = row.split_at(padded_cols(cols));
-    let (scales, sums) = rest.as_chunks::<4>().0.split_at(padded_cols(cols) / ACT_GROUP);
-    let sums = sums[..scales.len()].iter();
-    let sums = sums.map(|[a, b, c, d]| [i16::from_le_bytes([*a, *b]), i16::from_le_bytes([*c, *d])]).collect();
-    (q.iter().map(|q| *q as i8).collect(), scales.iter().map(|b| f32::from_le_bytes(*b)).collect(), sums)
+    let mut parts = (Vec::new(), Vec::new(), Vec::new());
+    for group in row.chunks_exact(Q8_GROUP_BYTES).take(padded_cols(cols) / ACT_GROUP) {
+        let (q, rest) = group.split_at(ACT_GROUP);
+        let [scale, [a, b, c, d]] = *rest.as_chunks::<4>().0 else { panic!("a group ends with 8 bytes") };
+        parts.0.extend(q.iter().map(|q| *q as i8));
+        parts.1.push(f32::from_le_bytes(scale));
+        parts.2.push([i16::from_le_bytes([a, b]), i16::from_le_bytes([c, d])]);
+    }
+    parts
 }
 
 fn dequantized(row: &[u8], cols: usize) -> Vec<f32> {

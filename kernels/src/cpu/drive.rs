@@ -15,7 +15,7 @@ use crate::pack::{Block, unpack_row};
 
 use super::Isa;
 use super::cached::{ATTENTION_TOKENS, Heads, RopeKv};
-use super::q8::Q8Mut;
+use super::q8::{self, Q8Group};
 use super::scalar;
 use super::views::{Epilogue, Q8Rows, Rows};
 
@@ -42,9 +42,9 @@ unsafe fn row_mut<'a>(y: *mut f32, stride: u32, t: u32, width: u32) -> &'a mut [
 
 /// # Safety
 /// `y + t * stride` (bytes) holds a Q8 row of `width` inputs that is the caller's alone during `'a`.
-unsafe fn q8_row_mut<'a>(y: *mut u8, stride: u32, t: u32, width: u32) -> Q8Mut<'a> {
+unsafe fn q8_row_mut<'a>(y: *mut u8, stride: u32, t: u32, width: u32) -> &'a mut [Q8Group] {
     // SAFETY: promised by the caller.
-    unsafe { Q8Mut::from_raw(y.add(t as usize * stride as usize), width as usize) }
+    unsafe { q8::groups_mut(y.add(t as usize * stride as usize), 0..q8::groups(width as usize)) }
 }
 
 fn count(over: u32, call: &Call) -> u32 {
@@ -315,7 +315,7 @@ pub unsafe extern "C" fn swiglu_q8_groups<I: Isa>(args: *const c_void, call: *co
             let y = args.y.add(t as usize * args.y_stride as usize);
             let gate = row(column, args.x_stride, t, width);
             let up = row(column.add(args.dim as usize), args.x_stride, t, width);
-            (gate, up, Q8Mut::groups_from_raw(y, args.dim as usize, first as usize..last as usize))
+            (gate, up, q8::groups_mut(y, first as usize..last as usize))
         };
         isa.swiglu_q8(gate, up, y);
         task += last - first;

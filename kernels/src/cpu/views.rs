@@ -1,10 +1,9 @@
 //! The slices that one task works on, made from the ABI's pointers. Making a view is unsafe and says what must hold;
 //! using one is safe.
 
-use crate::abi::{ACT_GROUP, BLOCK_ROWS, LinearArgs};
+use crate::abi::{BLOCK_ROWS, LinearArgs};
 
-use super::q8::Q8Ref;
-use crate::layout::padded_cols;
+use super::q8::{Q8Group, groups};
 
 /// Rows of f32, read only.
 #[derive(Clone, Copy)]
@@ -27,6 +26,10 @@ impl<'a> Rows<'a> {
         self.count
     }
 
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     /// Rows `first..first + count`.
     pub fn some(&self, first: usize, count: usize) -> Rows<'a> {
         assert!(first + count <= self.count);
@@ -37,6 +40,33 @@ impl<'a> Rows<'a> {
         assert!(t < self.count);
         // SAFETY: promised at construction for every t below count.
         unsafe { core::slice::from_raw_parts(self.x.add(t * self.stride).cast(), self.width) }
+    }
+}
+
+impl<'a> Rows<'a> {
+    /// Rows `t..t + T`.
+    pub fn tile<const T: usize>(&self, t: usize) -> Tile<'a, T> {
+        assert!(t + T <= self.count);
+        let rows = core::array::from_fn(|i| self.x.wrapping_add((t + i) * self.stride).cast());
+        Tile { rows, width: self.width, life: core::marker::PhantomData }
+    }
+}
+
+/// Rows of f32 of a few tokens, input by input.
+#[derive(Clone, Copy)]
+pub struct Tile<'a, const T: usize> {
+    rows: [*const f32; T],
+    width: usize,
+    life: core::marker::PhantomData<&'a [f32]>,
+}
+
+impl<'a, const T: usize> Tile<'a, T> {
+    /// Inputs `i..i + N` of all rows.
+    #[inline(always)]
+    pub fn inputs<const N: usize>(&self, i: usize) -> [&'a [f32; N]; T] {
+        assert!(i + N <= self.width);
+        // SAFETY: rows have so many values and are valid as promised when `Rows` was made.
+        self.rows.map(|row| unsafe { &*row.add(i).cast() })
     }
 }
 
@@ -67,42 +97,35 @@ impl<'a> Q8Rows<'a> {
         Q8Rows { x: self.x.wrapping_add(first * self.stride), count, ..*self }
     }
 
-    pub fn row(&self, t: usize) -> Q8Ref<'a> {
+    pub fn row(&self, t: usize) -> &'a [Q8Group] {
         assert!(t < self.count);
         // SAFETY: promised at construction for every t below count.
-        unsafe { Q8Ref::from_raw(self.x.add(t * self.stride), self.width) }
+        unsafe { core::slice::from_raw_parts(self.x.add(t * self.stride).cast(), groups(self.width)) }
+    }
+
+    /// Rows `t..t + T`.
+    pub fn tile<const T: usize>(&self, t: usize) -> Q8Tile<'a, T> {
+        assert!(t + T <= self.count);
+        let rows = core::array::from_fn(|i| self.x.wrapping_add((t + i) * self.stride).cast());
+        Q8Tile { rows, groups: groups(self.width), life: core::marker::PhantomData }
     }
 }
 
 /// Q8 rows of a few tokens, group by group.
 #[derive(Clone, Copy)]
 pub struct Q8Tile<'a, const T: usize> {
-    rows: [*const u8; T],
+    rows: [*const Q8Group; T],
     groups: usize,
     life: core::marker::PhantomData<&'a [u8]>,
 }
 
-impl<'a> Q8Rows<'a> {
-    /// Rows `t..t + T`.
-    pub fn tile<const T: usize>(&self, t: usize) -> Q8Tile<'a, T> {
-        assert!(t + T <= self.count);
-        let rows = core::array::from_fn(|i| self.x.wrapping_add((t + i) * self.stride));
-        Q8Tile { rows, groups: padded_cols(self.width) / ACT_GROUP, life: core::marker::PhantomData }
-    }
-}
-
 impl<'a, const T: usize> Q8Tile<'a, T> {
-    /// Group `s` of row `i`: its integers, scale and sums.
+    /// Group `s` of all rows.
     #[inline(always)]
-    pub fn group(&self, i: usize, s: usize) -> (&'a [[i8; 4]; ACT_GROUP / 4], f32, [i16; 2]) {
+    pub fn groups(&self, s: usize) -> [&'a Q8Group; T] {
         assert!(s < self.groups);
-        let row = self.rows[i];
-        // SAFETY: `layout.rs` says where a row of so many groups holds them; rows are valid as promised when `Q8Rows` was made.
-        unsafe {
-            let scales = row.add(self.groups * ACT_GROUP).cast::<f32>();
-            let sums = scales.add(self.groups).cast::<[i16; 2]>();
-            (&*row.add(s * ACT_GROUP).cast(), *scales.add(s), *sums.add(s))
-        }
+        // SAFETY: rows have so many groups and are valid as promised when `Q8Rows` was made.
+        self.rows.map(|row| unsafe { &*row.add(s) })
     }
 }
 

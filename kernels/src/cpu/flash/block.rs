@@ -4,7 +4,10 @@ use core::ops::Range;
 
 use crate::abi::{KV_BLOCK, KV_TILE};
 
-use super::lanes::{Cell, Lanes};
+use super::lanes::{Cell, Lanes, Work};
+
+/// Inputs or positions between two times that something is asked for ahead.
+const TURN: usize = 8;
 
 /// What will be read next, asked for in as many steps as there is work meanwhile.
 struct Ahead<'a, E> {
@@ -29,119 +32,160 @@ impl<'a, E: Copy> Ahead<'a, E> {
 /// Of each query and each position of a block.
 pub type Scores<const Q: usize> = [[f32; KV_BLOCK]; Q];
 
-/// `scores[i][p] = q_i · k_p` for all vectors of positions that touch `positions`.
+/// `$sums[i][v] += $a * $b` for all `i` and `v`, with the fewer of the factors in registers.
+macro_rules! outer {
+    ($l:ident, $sums:ident, $n:ident, $v:ident, $i:ident => $a:expr, $j:ident => $b:expr) => {
+        if const { $n < $v } {
+            let mut factors = [$l.splat(0.0); $n];
+            for $i in 0..$n {
+                factors[$i] = $a;
+            }
+            for $j in 0..$v {
+                let b = $b;
+                for i in 0..$n {
+                    $sums[i][$j] = $l.fma(factors[i], b, $sums[i][$j]);
+                }
+            }
+        } else {
+            let mut factors = [$l.splat(0.0); $v];
+            for $j in 0..$v {
+                factors[$j] = $b;
+            }
+            for $i in 0..$n {
+                let a = $a;
+                for v in 0..$v {
+                    $sums[$i][v] = $l.fma(a, factors[v], $sums[$i][v]);
+                }
+            }
+        }
+    };
+}
+
+/// `scores[i][p] = scale * q_i · k_p` for all vectors of positions that touch `positions`, and some more; what lies at positions that were never
+/// written is arbitrary.
 #[inline(always)]
 pub fn scores<L: Lanes, E: Cell, const Q: usize>(
     l: L,
     queries: &[&[f32]],
+    scale: f32,
     k: &[E],
     ahead: &[E],
     positions: &Range<usize>,
-    scores: &mut Scores<Q>,
+    out: &mut Scores<Q>,
 ) {
-    let vectors = positions.start / L::WIDTH..positions.end.div_ceil(L::WIDTH);
     let mut i = 0;
     while i < queries.len() {
-        let some = Some { queries: &queries[i..], k, ahead, vectors: &vectors, scores: &mut scores[i..] };
+        let part = Dots { queries: &queries[i..], scale, k, ahead, positions, out: &mut out[i..] };
         i += match queries.len() - i {
-            1 => some.scores::<L, 1, 4, 4>(l),
-            2 => some.scores::<L, 2, 4, 4>(l),
-            3 => some.scores::<L, 3, 4, 3>(l),
-            4 | 5 => some.scores::<L, 4, 4, 2>(l),
-            _ => some.scores::<L, 6, 4, 2>(l),
+            1 => part.of::<L, 1, 4, 8>(l),
+            2 => part.of::<L, 2, 4, 4>(l),
+            3 => part.of::<L, 3, 4, 4>(l),
+            4 | 5 => part.of::<L, 4, 4, 2>(l),
+            _ => part.of::<L, 6, 4, 2>(l),
         };
     }
 }
 
-/// The next few queries.
-struct Some<'a, E> {
+/// The scores of the next few queries.
+struct Dots<'a, E> {
     queries: &'a [&'a [f32]],
+    scale: f32,
     k: &'a [E],
     ahead: &'a [E],
-    vectors: &'a Range<usize>,
-    scores: &'a mut [[f32; KV_BLOCK]],
+    positions: &'a Range<usize>,
+    out: &'a mut [[f32; KV_BLOCK]],
 }
 
-impl<E: Cell> Some<'_, E> {
+/// Of the first `N` queries, `V` vectors of positions at a time.
+struct SomeDots<'a, E, const N: usize, const V: usize>(Dots<'a, E>);
+
+impl<E: Cell> Dots<'_, E> {
     /// The first `N` queries, as many vectors at a time as the registers hold; returns `N`.
     #[inline(always)]
-    fn scores<L: Lanes, const N: usize, const MANY: usize, const FEW: usize>(mut self, l: L) -> usize {
-        let mut j = self.vectors.start;
-        while j < self.vectors.end {
-            let rest = self.vectors.end - j;
-            j += if L::MANY && rest >= MANY {
-                self.part::<L, N, MANY>(l, j)
-            } else if !L::MANY && rest >= FEW {
-                self.part::<L, N, FEW>(l, j)
-            } else if rest >= 2 {
-                self.part::<L, N, 2>(l, j)
-            } else {
-                self.part::<L, N, 1>(l, j)
-            };
+    fn of<L: Lanes, const N: usize, const MANY: usize, const FEW: usize>(self, l: L) -> usize {
+        if const { L::MANY } {
+            l.call(SomeDots::<E, N, MANY>(self));
+        } else {
+            l.call(SomeDots::<E, N, FEW>(self));
         }
         N
     }
+}
 
-    /// Vectors `j..j + V`; returns `V`.
+impl<E: Cell, const N: usize, const V: usize> Work for SomeDots<'_, E, N, V> {
     #[inline(always)]
-    fn part<L: Lanes, const N: usize, const V: usize>(&mut self, l: L, j: usize) -> usize {
+    fn run<L: Lanes>(self, l: L) {
+        let width = V * L::WIDTH;
+        let (begin, end) = (self.0.positions.start / width, self.0.positions.end.div_ceil(width));
+        let mut ahead = Ahead::new(self.0.ahead, (end - begin) * self.0.queries[0].len().div_ceil(TURN));
+        for j in begin..end {
+            let mut sums = [[l.splat(0.0); V]; N];
+            self.add(l, j * V, &mut ahead, &mut sums);
+            for i in 0..N {
+                for v in 0..V {
+                    let scores = &mut self.0.out[i][(j * V + v) * L::WIDTH..][..L::WIDTH];
+                    l.store(scores, l.mul(sums[i][v], l.splat(self.0.scale)));
+                }
+            }
+        }
+    }
+}
+
+impl<E: Cell, const N: usize, const V: usize> SomeDots<'_, E, N, V> {
+    /// Vectors `j..j + V`.
+    #[inline(always)]
+    fn add<L: Lanes>(&self, l: L, j: usize, ahead: &mut Ahead<E>, sums: &mut [[L::V; V]; N]) {
+        let head_dim = self.0.queries[0].len();
         let mut queries: [&[f32]; N] = [&[]; N];
-        let head_dim = self.queries[0].len();
         for i in 0..N {
-            queries[i] = &self.queries[i][..head_dim];
+            queries[i] = &self.0.queries[i][..head_dim];
         }
         let each = L::WIDTH / KV_TILE;
         let mut tiles: [[&[[E; KV_TILE]]; 2]; V] = [[&[]; 2]; V];
         for v in 0..V {
             for t in 0..2 {
                 let tile = (j + v) * each + t.min(each - 1);
-                tiles[v][t] = &self.k.as_chunks().0[tile * head_dim..][..head_dim];
+                tiles[v][t] = &self.0.k.as_chunks().0[tile * head_dim..][..head_dim];
             }
         }
-        let mut sums = [[l.splat(0.0); V]; N];
-        let mut ahead = Ahead::new(self.ahead, head_dim);
-        for d in 0..head_dim {
+        for first in (0..head_dim).step_by(TURN) {
             ahead.step(l);
-            let mut k = [l.splat(0.0); V];
-            for v in 0..V {
-                k[v] = E::tiles(l, [&tiles[v][0][d], &tiles[v][1][d]]);
-            }
-            for i in 0..N {
-                let q = l.splat(queries[i][d]);
-                for v in 0..V {
-                    sums[i][v] = l.fma(q, k[v], sums[i][v]);
-                }
+            for d in first..head_dim.min(first + TURN) {
+                outer!(l, sums, N, V, i => l.splat(queries[i][d]), v => E::tiles(l, [&tiles[v][0][d], &tiles[v][1][d]]));
             }
         }
-        for i in 0..N {
-            for v in 0..V {
-                l.store(&mut self.scores[i][(j + v) * L::WIDTH..][..L::WIDTH], sums[i][v]);
-            }
-        }
-        V
     }
 }
 
-/// Turns a query's scores into weights and updates its sums; returns by what earlier sums shrink.
-#[inline(always)]
-pub fn soften<L: Lanes>(l: L, scores: &mut [f32; KV_BLOCK], scale: f32, most: &mut f32, total: &mut f32) -> f32 {
-    let mut here = l.splat(*most);
-    for scores in scores.chunks_exact_mut(L::WIDTH) {
-        let scaled = l.mul(l.load(scores), l.splat(scale));
-        here = l.max(scaled, here);
-        l.store(scores, scaled);
+/// Turns queries' scores into weights and updates their sums, and by what earlier sums shrink.
+pub struct Soften<'a> {
+    pub scores: &'a mut [[f32; KV_BLOCK]],
+    pub most: &'a mut [f32],
+    pub total: &'a mut [f32],
+    pub shrink: &'a mut [f32],
+}
+
+impl Work for Soften<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let Soften { scores, most, total, shrink } = self;
+        for (((scores, most), total), shrink) in scores.iter_mut().zip(most).zip(total).zip(shrink) {
+            let mut largest = l.splat(*most);
+            for scores in scores.chunks_exact(L::WIDTH) {
+                largest = l.max(l.load(scores), largest);
+            }
+            let largest = l.largest(largest);
+            let mut sums = l.splat(0.0);
+            for scores in scores.chunks_exact_mut(L::WIDTH) {
+                let weight = l.exp2(l.add(l.load(scores), l.splat(-largest)));
+                sums = l.add(sums, weight);
+                l.store(scores, weight);
+            }
+            *shrink = l.largest(l.exp2(l.splat(*most - largest)));
+            *most = largest;
+            *total = *total * *shrink + l.sum(sums);
+        }
     }
-    let new = l.largest(here);
-    let mut sums = l.splat(0.0);
-    for scores in scores.chunks_exact_mut(L::WIDTH) {
-        let weight = l.exp(l.add(l.load(scores), l.splat(-new)));
-        sums = l.add(sums, weight);
-        l.store(scores, weight);
-    }
-    let shrink = l.largest(l.exp(l.splat(*most - new)));
-    *most = new;
-    *total = *total * shrink + l.sum(sums);
-    shrink
 }
 
 /// `y_i = y_i * shrink_i + sum over p of weights[i][p] * v_p`, for the `y.len() / head_dim` queries.
@@ -161,18 +205,18 @@ pub fn weigh<L: Lanes, E: Cell, const Q: usize>(
     let mut i = 0;
     while i < queries {
         let y = &mut y[i * head_dim..];
-        let some = Mix { weights: &weights[i..], v, ahead, head_dim, begin: positions.start, shrink: &shrink[i..], y };
+        let part = Mix { weights: &weights[i..], v, ahead, head_dim, begin: positions.start, shrink: &shrink[i..], y };
         i += match queries - i {
-            1 => some.weigh::<L, 1, 4, 4>(l),
-            2 => some.weigh::<L, 2, 4, 4>(l),
-            3 => some.weigh::<L, 3, 4, 3>(l),
-            4 | 5 => some.weigh::<L, 4, 4, 2>(l),
-            _ => some.weigh::<L, 6, 4, 2>(l),
+            1 => part.of::<L, 1, 4, 8>(l),
+            2 => part.of::<L, 2, 4, 4>(l),
+            3 => part.of::<L, 3, 4, 4>(l),
+            4 | 5 => part.of::<L, 4, 4, 2>(l),
+            _ => part.of::<L, 6, 4, 2>(l),
         };
     }
 }
 
-/// The next few queries' sums.
+/// The sums of the next few queries.
 struct Mix<'a, E> {
     weights: &'a [[f32; KV_BLOCK]],
     /// Rows from position `begin` on.
@@ -184,60 +228,67 @@ struct Mix<'a, E> {
     y: &'a mut [f32],
 }
 
+/// Of the first `N` queries, `V` vectors of each at a time.
+struct SomeMix<'a, E, const N: usize, const V: usize>(Mix<'a, E>);
+
 impl<E: Cell> Mix<'_, E> {
+    /// The first `N` queries, as many vectors at a time as the registers hold; returns `N`.
     #[inline(always)]
-    fn weigh<L: Lanes, const N: usize, const MANY: usize, const FEW: usize>(mut self, l: L) -> usize {
-        let vectors = self.head_dim / L::WIDTH;
-        let mut j = 0;
-        while j < vectors {
-            let rest = vectors - j;
-            j += if L::MANY && rest >= MANY {
-                self.part::<L, N, MANY>(l, j)
-            } else if !L::MANY && rest >= FEW {
-                self.part::<L, N, FEW>(l, j)
-            } else if rest >= 2 {
-                self.part::<L, N, 2>(l, j)
-            } else {
-                self.part::<L, N, 1>(l, j)
-            };
+    fn of<L: Lanes, const N: usize, const MANY: usize, const FEW: usize>(self, l: L) -> usize {
+        if const { L::MANY } {
+            l.call(SomeMix::<E, N, MANY>(self));
+        } else {
+            l.call(SomeMix::<E, N, FEW>(self));
         }
         N
     }
+}
 
-    /// Vectors `j..j + V` of each query; returns `V`.
+impl<E: Cell, const N: usize, const V: usize> Work for SomeMix<'_, E, N, V> {
     #[inline(always)]
-    fn part<L: Lanes, const N: usize, const V: usize>(&mut self, l: L, j: usize) -> usize {
-        let positions = self.v.len() / self.head_dim;
+    fn run<L: Lanes>(mut self, l: L) {
+        let vectors = self.0.head_dim / L::WIDTH;
+        let positions = self.0.v.len() / self.0.head_dim;
+        let mut ahead = Ahead::new(self.0.ahead, vectors.div_ceil(V) * positions.div_ceil(TURN));
+        let mut j = 0;
+        while j + V <= vectors {
+            self.part::<L, V>(l, j, &mut ahead);
+            j += V;
+        }
+        while j < vectors {
+            self.part::<L, 1>(l, j, &mut ahead);
+            j += 1;
+        }
+    }
+}
+
+impl<E: Cell, const N: usize, const V: usize> SomeMix<'_, E, N, V> {
+    /// Vectors `j..j + W` of each query.
+    #[inline(always)]
+    fn part<L: Lanes, const W: usize>(&mut self, l: L, j: usize, ahead: &mut Ahead<E>) {
+        let Mix { v, head_dim, begin, .. } = self.0;
+        let positions = v.len() / head_dim;
         let mut weights: [&[f32]; N] = [&[]; N];
-        let mut sums = [[l.splat(0.0); V]; N];
+        let mut sums = [[l.splat(0.0); W]; N];
         for i in 0..N {
-            weights[i] = &self.weights[i][self.begin..][..positions];
-            let y = &self.y[i * self.head_dim..][j * L::WIDTH..];
-            for v in 0..V {
-                sums[i][v] = l.mul(l.load(&y[v * L::WIDTH..]), l.splat(self.shrink[i]));
+            weights[i] = &self.0.weights[i][begin..][..positions];
+            let y = &self.0.y[i * head_dim..][j * L::WIDTH..];
+            for v in 0..W {
+                sums[i][v] = l.mul(l.load(&y[v * L::WIDTH..]), l.splat(self.0.shrink[i]));
             }
         }
-        let mut ahead = Ahead::new(self.ahead, positions);
-        for (p, row) in self.v.chunks_exact(self.head_dim).enumerate() {
+        for first in (0..positions).step_by(TURN) {
             ahead.step(l);
-            let row = &row[j * L::WIDTH..][..V * L::WIDTH];
-            let mut values = [l.splat(0.0); V];
-            for v in 0..V {
-                values[v] = E::load(l, &row[v * L::WIDTH..]);
-            }
-            for i in 0..N {
-                let weight = l.splat(weights[i][p]);
-                for v in 0..V {
-                    sums[i][v] = l.fma(weight, values[v], sums[i][v]);
-                }
+            for p in first..positions.min(first + TURN) {
+                let row = &v[p * head_dim..][j * L::WIDTH..][..W * L::WIDTH];
+                outer!(l, sums, N, W, i => l.splat(weights[i][p]), v => E::load(l, &row[v * L::WIDTH..]));
             }
         }
         for i in 0..N {
-            let y = &mut self.y[i * self.head_dim..][j * L::WIDTH..];
-            for v in 0..V {
+            let y = &mut self.0.y[i * head_dim..][j * L::WIDTH..];
+            for v in 0..W {
                 l.store(&mut y[v * L::WIDTH..], sums[i][v]);
             }
         }
-        V
     }
 }

@@ -3,6 +3,12 @@
 use crate::abi::KV_TILE;
 use crate::cpu::cached::Element;
 
+/// Work that is a function of its own in each instruction set: inlined where it is called, there would be much too much of it.
+pub trait Work {
+    /// Always inlined.
+    fn run<L: Lanes>(self, l: L);
+}
+
 /// Vectors of f32. A value of the type proves that the CPU has the instructions.
 pub trait Lanes: Copy {
     type V: Copy;
@@ -10,6 +16,9 @@ pub trait Lanes: Copy {
     const WIDTH: usize;
     /// Whether 32 vectors, not 16, can be held at a time.
     const MANY: bool;
+
+    /// Runs it, compiled with the instructions and not inlined.
+    fn call(self, work: impl Work);
 
     fn splat(self, x: f32) -> Self::V;
     /// The first `WIDTH` values.
@@ -24,8 +33,8 @@ pub trait Lanes: Copy {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// `e^x`; zero below −87.3, where it would leave the normal numbers.
-    fn exp(self, x: Self::V) -> Self::V;
+    /// `2^x` for `x <= 0`; zero below −126, where it would leave the normal numbers.
+    fn exp2(self, x: Self::V) -> Self::V;
     /// Asks for the cache line that holds this.
     fn prefetch<T>(self, x: &T);
     fn sum(self, x: Self::V) -> f32;
@@ -61,3 +70,7 @@ impl Cell for u16 {
         l.tiles_f16(x)
     }
 }
+
+/// `2^x` for `|x| <= 0.5` within a unit in the last place, by powers of `x`: the least largest relative error, found by weighted least squares.
+pub const EXP2: [f32; 7] =
+    [1.0, 0.693_147_2, 0.240_226_46, 0.055_503_286, 0.009_618_489, 0.001_339_993, 0.000_153_458_12];

@@ -1,12 +1,11 @@
 //! Attention with a running softmax over the cache's blocks, generic over the instruction set.
 //!
 //! The context is cut into segments of `SEGMENT` positions. Within one, after each block: `most` the largest score so far, `total`
-//! the sum of `exp(score - most)`, `y` the sum of `exp(score - most) v`; where `most` grows, the others are multiplied by
-//! `exp(old - new)`. Segments are joined in order by the same rule. So it does not matter who computes a segment, nor with
+//! the sum of `2^(score - most)`, `y` the sum of `2^(score - most) v`, with scores times log2(e); where `most` grows, the others are multiplied by
+//! `2^(old - new)`. Segments are joined in order by the same rule. So it does not matter who computes a segment, nor with
 //! which tokens: a query's result is the same to the bit.
 //!
-//! All queries of a tile (some tokens, and the heads that share the KV head) visit a block together; where they are many,
-//! the block's f16 are turned into f32 once for all.
+//! All queries of a tile (some tokens, and the heads that share the KV head) visit a block together.
 //!
 //! Functions here are generic, so they carry no `#[target_feature]`: they are always inlined into ones that do.
 
@@ -15,16 +14,20 @@
 mod block;
 mod lanes;
 
-pub use lanes::{Cell, Lanes};
+pub use lanes::{Cell, EXP2, Lanes, Work};
 
 use crate::abi::{KV_BLOCK, Partial};
 use crate::cpu::cached::{Heads, KvBlock, segments, spans};
-use block::{Scores, scores, soften, weigh};
+use block::{Scores, Soften, scores, weigh};
+use core::f32::consts::LOG2_E;
 
-/// A tile of few queries reads the cache as it is.
-type Few = Work<8, 1024, 0>;
-/// Many queries make up for a detour over memory.
-type Many = Work<64, 8192, 8192>;
+/// The largest score where there is none: less than any, but a number, whose differences are numbers.
+const NOTHING: f32 = f32::MIN;
+
+/// One token's queries, or few tokens'.
+type Few = Sums<8, 1024>;
+/// Queries that share a visit of the cache.
+type Many = Sums<64, 8192>;
 
 /// Whether `attention` can be used for heads of this size.
 pub fn fits<L: Lanes>(head_dim: usize) -> bool {
@@ -67,7 +70,7 @@ struct Tile<'t, 'a> {
 }
 
 /// For each of up to `Q` queries, what a segment's blocks so far add up to, and its scores in the block at hand.
-struct Work<const Q: usize, const VALUES: usize, const WIDE: usize> {
+struct Sums<const Q: usize, const VALUES: usize> {
     most: [f32; Q],
     total: [f32; Q],
     shrink: [f32; Q],
@@ -75,8 +78,6 @@ struct Work<const Q: usize, const VALUES: usize, const WIDE: usize> {
     sums: [Partial; Q],
     scores: Scores<Q>,
     y: [f32; VALUES],
-    /// Keys or values of the block as f32, where they fit.
-    wide: [f32; WIDE],
 }
 
 impl<'a> Tile<'_, 'a> {
@@ -91,18 +92,17 @@ impl<'a> Tile<'_, 'a> {
     }
 }
 
-impl<const Q: usize, const VALUES: usize, const WIDE: usize> Work<Q, VALUES, WIDE> {
+impl<const Q: usize, const VALUES: usize> Sums<Q, VALUES> {
     const VALUES: usize = VALUES;
 
     fn new() -> Self {
-        Work {
+        Sums {
             most: [0.0; Q],
             total: [0.0; Q],
             shrink: [0.0; Q],
             sums: [Partial::NONE; Q],
             scores: [[0.0; KV_BLOCK]; Q],
             y: [0.0; VALUES],
-            wide: [0.0; WIDE],
         }
     }
 
@@ -117,7 +117,7 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Work<Q, VALUES, WID
         let Some(&Heads { cache, end, .. }) = tile.tokens.iter().max_by_key(|token| token.end) else { return };
         let begin = tile.tokens.iter().map(|token| token.begin).min().unwrap_or(end);
         for (begin, end) in segments(begin, end) {
-            self.most.fill(f32::NEG_INFINITY);
+            self.most.fill(NOTHING);
             self.total.fill(0.0);
             self.y[..tile.queries() * tile.head_dim].fill(0.0);
             let mut spans = spans(begin, end).peekable();
@@ -147,37 +147,30 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Work<Q, VALUES, WID
         }
         let queries = &queries[..tile.queries()];
         let positions = begin % KV_BLOCK..(end - 1) % KV_BLOCK + 1;
-        let widen = size_of::<E>() < 4 && block.k.len() <= WIDE;
-        match widen {
-            true => scores(l, queries, widened(l, block.k, &mut self.wide), &[], &positions, &mut self.scores),
-            false => scores(l, queries, block.k, block.v, &positions, &mut self.scores),
-        }
+        let scale = tile.tokens[0].scale * LOG2_E;
+        scores(l, queries, scale, block.k, block.v, &positions, &mut self.scores);
         self.soften(l, tile, begin, end);
         let y = &mut self.y[..queries.len() * tile.head_dim];
         let ahead = next.map_or(&[][..], |next| next.k);
-        match widen {
-            true => weigh(l, &self.scores, widened(l, block.v, &mut self.wide), &[], &positions, &self.shrink, y),
-            false => weigh(l, &self.scores, block.v, ahead, &positions, &self.shrink, y),
-        }
+        weigh(l, &self.scores, block.v, ahead, &positions, &self.shrink, y);
     }
 
     /// Turns scores into weights, zero for what a query does not see.
     #[inline(always)]
     fn soften<L: Lanes>(&mut self, l: L, tile: &Tile, begin: usize, end: usize) {
-        let first = begin / KV_BLOCK * KV_BLOCK;
-        for i in 0..tile.queries() {
+        let (first, count) = (begin / KV_BLOCK * KV_BLOCK, tile.queries());
+        for i in 0..count {
             let token = &tile.tokens[i / tile.heads];
-            let (from, to) = (token.begin.max(begin), token.end.min(end));
-            let scores = &mut self.scores[i];
-            if from >= to {
-                scores.fill(0.0);
-                self.shrink[i] = 1.0;
-                continue;
-            }
-            scores[..from - first].fill(f32::NEG_INFINITY);
-            scores[to - first..].fill(f32::NEG_INFINITY);
-            self.shrink[i] = soften(l, scores, token.scale, &mut self.most[i], &mut self.total[i]);
+            let (from, to) = (token.begin.clamp(begin, end), token.end.clamp(begin, end));
+            self.scores[i][..from - first].fill(f32::NEG_INFINITY);
+            self.scores[i][to.max(from) - first..].fill(f32::NEG_INFINITY);
         }
+        l.call(Soften {
+            scores: &mut self.scores[..count],
+            most: &mut self.most[..count],
+            total: &mut self.total[..count],
+            shrink: &mut self.shrink[..count],
+        });
     }
 
     /// Adds the segment `begin..end` to what came before.
@@ -214,25 +207,16 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Work<Q, VALUES, WID
     }
 }
 
-/// `values` becomes what the cells are.
-#[inline(always)]
-fn widened<'v, L: Lanes, E: Cell>(l: L, cells: &[E], values: &'v mut [f32]) -> &'v [f32] {
-    let values = &mut values[..cells.len()];
-    for (cells, values) in cells.chunks_exact(L::WIDTH).zip(values.chunks_exact_mut(L::WIDTH)) {
-        l.store(values, E::load(l, cells));
-    }
-    values
-}
-
 /// What two parts of a context, one after the other, make together.
 #[inline(always)]
 pub fn add_part<L: Lanes>(l: L, sum: &mut Partial, y: &mut [f32], part: Partial, part_y: &[f32]) {
     let most = sum.most.max(part.most);
-    let [old, new] = [sum.most, part.most].map(|m| l.largest(l.exp(l.splat(m - most))));
-    *sum = Partial { most, total: sum.total * old + part.total * new };
+    let (old, new) = (l.exp2(l.splat(sum.most - most)), l.exp2(l.splat(part.most - most)));
+    let total = l.fma(l.splat(part.total), new, l.mul(l.splat(sum.total), old));
+    *sum = Partial { most, total: l.largest(total) };
     for (y, part_y) in y.chunks_exact_mut(L::WIDTH).zip(part_y.chunks_exact(L::WIDTH)) {
-        let grown = l.mul(l.load(part_y), l.splat(new));
-        l.store(y, l.fma(l.load(y), l.splat(old), grown));
+        let grown = l.mul(l.load(part_y), new);
+        l.store(y, l.fma(l.load(y), old, grown));
     }
 }
 

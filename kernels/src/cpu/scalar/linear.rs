@@ -23,10 +23,8 @@ pub fn linear_q8(w: Block, x: Q8Rows, y: Epilogue) {
         y.store(
             t,
             &block_times(w, |first, values| {
-                let scale = x.scales[first / ACT_GROUP];
-                for (value, &q) in values.iter_mut().zip(&x.q[first..]) {
-                    *value = scale * f32::from(q);
-                }
+                let group = &x[first / ACT_GROUP];
+                *values = group.q.map(|q| group.scale * f32::from(q));
             }),
         );
     }

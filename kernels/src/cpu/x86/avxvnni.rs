@@ -8,14 +8,15 @@ use crate::cpu::views::{Epilogue, Q8Rows};
 use crate::pack::Block;
 
 use super::avx2::Avx2;
-use super::vnni::{Rows16, linear_q8};
+use super::rows::{Rows16, dword};
+use super::vnni::{self, Dot};
 
 #[derive(Clone, Copy)]
 pub struct AvxVnni(Avx2);
 
 impl Isa for AvxVnni {
     type Base = Avx2;
-    const LINEAR_Q8_TOKENS: usize = <Self as Rows16>::TOKENS;
+    const LINEAR_Q8_TOKENS: usize = <Self as Dot>::TOKENS;
 
     unsafe fn assume() -> AvxVnni {
         // SAFETY: the caller's promise; a CPU with AVX-VNNI has AVX2.
@@ -27,13 +28,13 @@ impl Isa for AvxVnni {
     }
 
     fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
-        linear_q8::linear_q8(self, w, x, y);
+        vnni::linear_q8(self, w, x, y);
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 fn all_tokens<const KIND: u32>(isa: AvxVnni, w: &Block, x: Q8Rows, y: &Epilogue) {
-    linear_q8::all_tokens::<AvxVnni, KIND>(isa, w, x, y);
+    vnni::all_tokens::<AvxVnni, KIND>(isa, w, x, y);
 }
 
 /// What is no dot product is AVX2's.
@@ -49,13 +50,7 @@ macro_rules! avx2s {
 impl Rows16 for AvxVnni {
     type Int = [__m256i; 2];
     type Float = [__m256; 2];
-    const TOKENS: usize = 4;
     const BYTE_ZERO: u32 = 128;
-
-    fn run<const KIND: u32>(self, w: &Block, x: Q8Rows, y: &Epilogue) {
-        // SAFETY: a value of `AvxVnni` proves that the CPU has the features.
-        unsafe { all_tokens::<KIND>(self, w, x, y) }
-    }
 
     avx2s! {
         fn prefetch(w: &Block, bytes: &[u8]) -> ();
@@ -77,18 +72,24 @@ impl Rows16 for AvxVnni {
     #[inline(always)]
     fn bytes(self, bytes: Self::Int) -> Self::Int {
         // SAFETY: a value of `AvxVnni` proves that the CPU has the features.
-        bytes.map(|bytes| unsafe { _mm256_xor_si256(bytes, _mm256_set1_epi8(-128)) })
+        unsafe {
+            [_mm256_xor_si256(bytes[0], _mm256_set1_epi8(-128)), _mm256_xor_si256(bytes[1], _mm256_set1_epi8(-128))]
+        }
+    }
+}
+
+impl Dot for AvxVnni {
+    const TOKENS: usize = 4;
+
+    fn run<const KIND: u32>(self, w: &Block, x: Q8Rows, y: &Epilogue) {
+        // SAFETY: a value of `AvxVnni` proves that the CPU has the features.
+        unsafe { all_tokens::<KIND>(self, w, x, y) }
     }
 
     #[inline(always)]
     fn dot(self, sums: Self::Int, w: Self::Int, x: [i8; 4]) -> Self::Int {
-        let x = self.int(i32::from_le_bytes(x.map(|x| x as u8)));
+        let x = self.int(dword(x));
         // SAFETY: as above.
         unsafe { [_mm256_dpbusd_avx_epi32(sums[0], w[0], x[0]), _mm256_dpbusd_avx_epi32(sums[1], w[1], x[1])] }
-    }
-
-    #[inline(always)]
-    fn dot_bytes(self, sums: Self::Int, w: Self::Int, x: [i8; 4]) -> Self::Int {
-        self.dot(sums, w, x)
     }
 }

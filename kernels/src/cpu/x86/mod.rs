@@ -3,7 +3,10 @@
 pub mod avx2;
 pub mod avx512;
 pub mod avxvnni;
-pub mod vnni;
+pub mod mirror;
+mod numbers;
+mod rows;
+mod vnni;
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 

@@ -3,7 +3,7 @@
 use core::arch::aarch64::*;
 
 use crate::abi::ACT_GROUP;
-use crate::cpu::q8::{Q8Mut, inverse_scale};
+use crate::cpu::q8::{Q8Group, inverse_scale};
 
 use super::lanes::{load, load_partial, store};
 
@@ -38,21 +38,21 @@ pub fn rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
 }
 
 #[target_feature(enable = "neon")]
-pub fn rms_norm_q8(x: &[f32], w: &[f32], eps: f32, mut y: Q8Mut) {
+pub fn rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: &mut [Q8Group]) {
     let inverse = inverse_rms(x, eps);
-    for (g, (x, w)) in x.chunks(ACT_GROUP).zip(w.chunks(ACT_GROUP)).enumerate() {
+    for ((x, w), y) in x.chunks(ACT_GROUP).zip(w.chunks(ACT_GROUP)).zip(y) {
         let mut values = load_group(x);
         for (value, w) in values.iter_mut().zip(load_group(w)) {
             *value = vmulq_f32(vmulq_n_f32(*value, inverse), w);
         }
-        put(&mut y, g, values);
+        *y = quantize(values);
     }
 }
 
 #[target_feature(enable = "neon")]
-pub fn quantize_q8(x: &[f32], mut y: Q8Mut) {
-    for (g, x) in x.chunks(ACT_GROUP).enumerate() {
-        put(&mut y, g, load_group(x));
+pub fn quantize_q8(x: &[f32], y: &mut [Q8Group]) {
+    for (x, y) in x.chunks(ACT_GROUP).zip(y) {
+        *y = quantize(load_group(x));
     }
 }
 
@@ -67,10 +67,10 @@ pub fn load_group(x: &[f32]) -> Group {
     values
 }
 
-/// `Q8Mut::put` for values in registers.
+/// `Q8Group::quantize` for values in registers.
 #[inline]
 #[target_feature(enable = "neon")]
-pub fn put(y: &mut Q8Mut, g: usize, values: Group) {
+pub fn quantize(values: Group) -> Q8Group {
     let mut most = vdupq_n_f32(0.0);
     for value in values {
         // A NaN gives way to a number.
@@ -83,11 +83,12 @@ pub fn put(y: &mut Q8Mut, g: usize, values: Group) {
         *q = vcvtnq_s32_f32(vmulq_n_f32(value, inverse));
     }
     let total = |q: &[int32x4_t]| vaddvq_s32(vaddq_s32(vaddq_s32(q[0], q[1]), vaddq_s32(q[2], q[3]))) as i16;
-    y.scales[g] = if inverse == 0.0 { 0.0 } else { most / 127.0 };
-    y.sums[g] = [total(&q[..4]), total(&q[4..])];
-    for (q, out) in q.as_chunks().0.iter().zip(y.q[g * ACT_GROUP..][..ACT_GROUP].as_chunks_mut().0) {
+    let scale = if inverse == 0.0 { 0.0 } else { most / 127.0 };
+    let mut group = Q8Group { q: [0; ACT_GROUP], scale, sums: [total(&q[..4]), total(&q[4..])] };
+    for (q, out) in q.as_chunks().0.iter().zip(group.q.as_chunks_mut().0) {
         store_bytes(out, *q);
     }
+    group
 }
 
 /// Integers of 8 bits.

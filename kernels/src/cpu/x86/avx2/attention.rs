@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 
 use crate::abi::KV_TILE;
 use crate::cpu::cached::Heads;
-use crate::cpu::flash::{self, Lanes};
+use crate::cpu::flash::{self, EXP2, Lanes, Work};
 use crate::cpu::scalar;
 
 use super::{Avx2, lanes};
@@ -29,6 +29,15 @@ impl Lanes for Avx2 {
     type V = __m256;
     const WIDTH: usize = 8;
     const MANY: bool = false;
+
+    fn call(self, work: impl Work) {
+        #[inline(never)]
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn compiled(isa: Avx2, work: impl Work) {
+            work.run(isa);
+        }
+        vector!(compiled(self, work));
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
@@ -81,8 +90,18 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn exp(self, x: __m256) -> __m256 {
-        vector!(_mm256_and_ps(lanes::exp(x), _mm256_cmp_ps::<_CMP_GE_OQ>(x, _mm256_set1_ps(-87.3))))
+    fn exp2(self, x: __m256) -> __m256 {
+        vector!({
+            let n = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
+            let r = _mm256_sub_ps(x, n);
+            let mut p = _mm256_set1_ps(EXP2[6]);
+            for i in [5, 4, 3, 2, 1, 0] {
+                p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(EXP2[i]));
+            }
+            // n is added to the exponent.
+            let power = _mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n)));
+            _mm256_and_ps(_mm256_castsi256_ps(power), _mm256_cmp_ps::<_CMP_GE_OQ>(x, _mm256_set1_ps(-126.0)))
+        })
     }
 
     #[inline(always)]

@@ -1,140 +1,234 @@
 //! Packed weights of any kind times f32 activations.
 //!
-//! Even and odd inputs are summed apart: two chains × 16 rows hide enough of FMA's latency to keep up with memory when
-//! there is one token, and all of it (8 sums) when there are two. A token's result does not depend on its company.
+//! For several tokens, some steps of a block at a time become f32, and all tokens pass by while these lie in the first cache. One
+//! token's weights stay in registers, floats also for two. Either way the products of these steps are summed, and the sums added up, in order: a
+//! token's result does not depend on its company.
 
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
-use crate::cpu::views::{Epilogue, Rows};
+use crate::cpu::views::{Epilogue, Rows, Tile};
+use crate::cpu::x86::numbers::each_kind;
+use crate::cpu::x86::prefetch;
+use crate::cpu::x86::rows::Rows16;
 use crate::layout::Kind;
 use crate::pack::Block;
 
-use super::lanes::{load_halves, store};
-use super::{Avx2, linear_quantized};
-use crate::cpu::x86::prefetch;
+use super::lanes::{load_bytes, load_halves};
+use super::sums::{Sum, Sums, TOKENS};
+use super::{Avx2, dequantize};
 
-const F32: u32 = Kind::F32 as u32;
+/// Steps that are decoded at a time, and whose products are summed before they are added to what came before.
+const STEPS: usize = 4;
+/// Inputs of these steps.
+const PART: usize = STEPS * ACT_GROUP;
+
 const F16: u32 = Kind::F16 as u32;
 const BF16: u32 = Kind::Bf16 as u32;
+const F32: u32 = Kind::F32 as u32;
 
-/// Sums of 16 rows over even and over odd inputs.
-pub type Sums = [[__m256; 2]; 2];
-type Inputs<'a> = &'a [f32; ACT_GROUP];
+/// 16 rows.
+pub type Float = <Avx2 as Rows16>::Float;
+/// The weights of 32 inputs.
+pub type Step = [Float; ACT_GROUP];
+/// Inputs `32 s..32 s + 32` of a block become f32. It needs no more than the features of `Avx2`, and writes the whole step.
+type Decode = unsafe fn(Avx2, &Block, usize, *mut Step);
 
-#[target_feature(enable = "avx2,fma,f16c")]
 pub fn linear(isa: Avx2, w: Block, x: Rows, y: Epilogue) {
-    match w.kind {
-        Kind::F32 => all_tokens::<F32>(&w, x, &y),
-        Kind::F16 => all_tokens::<F16>(&w, x, &y),
-        Kind::Bf16 => all_tokens::<BF16>(&w, x, &y),
-        _ => linear_quantized::linear(isa, w, x, y),
+    // SAFETY: a value of `Avx2` proves that the CPU has the features.
+    unsafe {
+        match (x.count(), w.kind) {
+            (1, Kind::F32) => few_tokens::<F32, 1>(isa, &w, x, &y),
+            (1, Kind::F16) => few_tokens::<F16, 1>(isa, &w, x, &y),
+            (1, Kind::Bf16) => few_tokens::<BF16, 1>(isa, &w, x, &y),
+            (2, Kind::F32) => few_tokens::<F32, 2>(isa, &w, x, &y),
+            (2, Kind::F16) => few_tokens::<F16, 2>(isa, &w, x, &y),
+            (2, Kind::Bf16) => few_tokens::<BF16, 2>(isa, &w, x, &y),
+            (_, Kind::F32) => all_tokens(isa, &w, x, &y, decode::<F32>),
+            (_, Kind::F16) => all_tokens(isa, &w, x, &y, decode::<F16>),
+            (_, Kind::Bf16) => all_tokens(isa, &w, x, &y, decode::<BF16>),
+            (1, kind) => each_kind!(kind, KIND => one_token_quantized::<KIND>(isa, &w, x, &y), float => {}),
+            (_, kind) => each_kind!(kind, KIND => all_tokens(isa, &w, x, &y, dequantize::step::<KIND>), float => {}),
+        }
+    }
+}
+
+/// `T` tokens.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn few_tokens<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Rows, y: &Epilogue) {
+    let x = x.tile::<T>(0);
+    let mut sums = [isa.float(0.0); T];
+    let mut first = 0;
+    // Two parts at a time, since one would wait for the latency of its additions.
+    while first + 2 * PART <= w.cols {
+        add_parts::<KIND, T, 2>(isa, w, &x, first, PART, &mut sums);
+        first += 2 * PART;
+    }
+    while first < w.cols {
+        add_parts::<KIND, T, 1>(isa, w, &x, first, PART.min(w.cols - first), &mut sums);
+        first += PART;
+    }
+    for t in 0..T {
+        y.store(t, &isa.rows(sums[t]));
+    }
+}
+
+/// Adds `N` parts of `inputs` each, one after the other.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn add_parts<const KIND: u32, const T: usize, const N: usize>(
+    isa: Avx2,
+    w: &Block,
+    x: &Tile<T>,
+    first: usize,
+    inputs: usize,
+    sums: &mut [Sum; T],
+) {
+    let size = row_bytes::<KIND>();
+    let mut bytes: [&[u8]; N] = [&[]; N];
+    for (n, bytes) in bytes.iter_mut().enumerate() {
+        *bytes = &w.bytes[(first + n * inputs) * size..][..inputs * size];
+    }
+    let mut parts = [[isa.float(0.0); T]; N];
+    for i in 0..inputs {
+        for n in 0..N {
+            let bytes = &bytes[n][i * size..][..size];
+            prefetch(w, bytes);
+            let (w, x) = (weights::<KIND>(bytes), x.inputs::<1>(first + n * inputs + i));
+            for t in 0..T {
+                parts[n][t] = isa.fma(w, isa.float(x[t][0]), parts[n][t]);
+            }
+        }
+    }
+    for part in parts {
+        for t in 0..T {
+            sums[t] = add(sums[t], part[t]);
+        }
+    }
+}
+
+/// Bytes of an input's weights of a float kind.
+const fn row_bytes<const KIND: u32>() -> usize {
+    BLOCK_ROWS * if KIND == F32 { 4 } else { 2 }
+}
+
+/// An input's weights.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn weights<const KIND: u32>(bytes: &[u8]) -> Float {
+    let (halves, words) = (bytes.as_chunks().0, bytes.as_chunks().0);
+    match KIND {
+        F32 => [_mm256_castsi256_ps(load_bytes(&words[0])), _mm256_castsi256_ps(load_bytes(&words[1]))],
+        F16 => [_mm256_cvtph_ps(load_halves(&halves[0])), _mm256_cvtph_ps(load_halves(&halves[1]))],
+        _ => [widened(load_halves(&halves[0])), widened(load_halves(&halves[1]))],
+    }
+}
+
+/// bf16 as f32.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn widened(halves: __m128i) -> __m256 {
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn add(a: Float, b: Float) -> Float {
+    [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])]
+}
+
+/// # Safety
+/// `out` may be written.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn decode<const KIND: u32>(_: Avx2, w: &Block, s: usize, out: *mut Step) {
+    let size = ACT_GROUP * row_bytes::<KIND>();
+    let bytes = &w.bytes[s * size..][..size];
+    prefetch(w, bytes);
+    for (i, bytes) in bytes.chunks_exact(row_bytes::<KIND>()).enumerate() {
+        // SAFETY: the caller's promise; there are as many chunks as inputs.
+        unsafe { out.cast::<Float>().add(i).write(weights::<KIND>(bytes)) };
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn all_tokens<const KIND: u32>(w: &Block, x: Rows, y: &Epilogue) {
+fn one_token_quantized<const KIND: u32>(isa: Avx2, w: &Block, x: Rows, y: &Epilogue) {
+    let mut sums = isa.float(0.0);
+    for (first, x) in x.row(0).chunks(PART).enumerate() {
+        let mut part = isa.float(0.0);
+        for (s, x) in x.chunks(ACT_GROUP).enumerate() {
+            let mut inputs = [0.0; ACT_GROUP];
+            inputs[..x.len()].copy_from_slice(x);
+            dequantize::each::<KIND>(isa, w, first * STEPS + s, |i, w| part = isa.fma(w, isa.float(inputs[i]), part));
+        }
+        sums = add(sums, part);
+    }
+    y.store(0, &isa.rows(sums));
+}
+
+/// # Safety
+/// `decode` does what its type says.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn all_tokens(isa: Avx2, w: &Block, x: Rows, y: &Epilogue, decode: Decode) {
+    let (mut sums, mut decoded) = (Sums::new(), [const { MaybeUninit::<Step>::uninit() }; STEPS]);
+    let all = w.cols.div_ceil(ACT_GROUP);
+    for first in (0..x.count()).step_by(TOKENS) {
+        let (w, x) = (&w.at(first), x.some(first, TOKENS.min(x.count() - first)));
+        let sums = sums.clear(isa, x.count());
+        for s in (0..all).step_by(STEPS) {
+            let count = STEPS.min(all - s);
+            for (i, step) in decoded[..count].iter_mut().enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { decode(isa, w, s + i, step.as_mut_ptr()) };
+            }
+            // SAFETY: these have just been decoded.
+            let steps = unsafe { core::slice::from_raw_parts(decoded.as_ptr().cast(), count) };
+            multiply(isa, steps, x, s * ACT_GROUP, sums);
+        }
+        for t in 0..x.count() {
+            y.store(first + t, &isa.rows(sums[t]));
+        }
+    }
+}
+
+/// Adds what the weights of inputs `first..` add to all tokens' sums.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn multiply(isa: Avx2, w: &[Step], x: Rows, first: usize, sums: &mut [Sum]) {
     let mut t = 0;
     while t < x.count() {
-        let w = &w.at(t);
         t += match x.count() - t {
-            1 => some_tokens::<KIND, 1>(w, x, y, t),
-            _ => some_tokens::<KIND, 2>(w, x, y, t),
-        };
+            1 => tile::<1>(isa, w, x, (t, first), sums),
+            2 | 3 => tile::<2>(isa, w, x, (t, first), sums),
+            // Six are as many as leave registers for the weights; eight are better done by fours.
+            4 | 5 | 8 => tile::<4>(isa, w, x, (t, first), sums),
+            _ => tile::<6>(isa, w, x, (t, first), sums),
+        }
     }
-}
-
-/// Bytes of 16 rows × 32 inputs.
-const fn group_bytes<const KIND: u32>() -> usize {
-    BLOCK_ROWS * ACT_GROUP * if KIND == F32 { 4 } else { 2 }
 }
 
 /// Tokens `t..t + T`; returns `T`.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn some_tokens<const KIND: u32, const T: usize>(w: &Block, x: Rows, y: &Epilogue, t: usize) -> usize {
-    let mut sums = [[[_mm256_setzero_ps(); 2]; 2]; T];
-    for (g, part) in w.bytes.chunks_exact(group_bytes::<KIND>()).enumerate() {
-        prefetch(w, part);
-        let mut pads = [[0.0; ACT_GROUP]; T];
-        accumulate::<KIND, T>(part, inputs(x, t, g, &mut pads), &mut sums);
-    }
-    for (i, sums) in sums.iter().enumerate() {
-        finish(sums, y, t + i);
-    }
-    T
-}
-
-/// Group `g` of tokens `t..t + T`, padded with zeros beyond the last input.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-pub fn inputs<'a, const T: usize>(
-    x: Rows<'a>,
-    t: usize,
-    g: usize,
-    pads: &'a mut [[f32; ACT_GROUP]; T],
-) -> [Inputs<'a>; T] {
-    let mut inputs: [Inputs; T] = [&[0.0; ACT_GROUP]; T];
-    for (i, pad) in pads.iter_mut().enumerate() {
-        inputs[i] = padded(&x.row(t + i)[g * ACT_GROUP..], pad);
-    }
-    inputs
-}
-
-/// The first 32 values, or as many as there are followed by `pad`'s.
-#[inline]
-pub fn padded<'a>(x: &'a [f32], pad: &'a mut [f32; ACT_GROUP]) -> Inputs<'a> {
-    match x.first_chunk() {
-        Some(full) => full,
-        None => {
-            pad[..x.len()].copy_from_slice(x);
-            pad
-        }
-    }
-}
-
-/// Adds 32 inputs' products.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-pub fn accumulate<const KIND: u32, const T: usize>(w: &[u8], x: [Inputs; T], sums: &mut [Sums; T]) {
-    assert!(w.len() == group_bytes::<KIND>());
-    let mut local = *sums;
-    for pair in 0..ACT_GROUP / 2 {
-        // A constant index into `local` after unrolling keeps it in registers.
-        for c in 0..2 {
-            let i = 2 * pair + c;
-            let w = [vector::<KIND>(w, 2 * i), vector::<KIND>(w, 2 * i + 1)];
+fn tile<const T: usize>(isa: Avx2, w: &[Step], x: Rows, (t, first): (usize, usize), sums: &mut [Sum]) -> usize {
+    let (width, x) = (x.width(), x.tile::<T>(t));
+    let Some(sums) = sums[t..].first_chunk_mut::<T>() else { return T };
+    let (fours, rest) = w.as_flattened()[..(w.len() * ACT_GROUP).min(width - first)].as_chunks::<4>();
+    let mut part = [isa.float(0.0); T];
+    for (i, w) in fours.iter().enumerate() {
+        let x = x.inputs::<4>(first + 4 * i);
+        for j in 0..4 {
             for t in 0..T {
-                let x = _mm256_set1_ps(x[t][i]);
-                local[t][c][0] = _mm256_fmadd_ps(w[0], x, local[t][c][0]);
-                local[t][c][1] = _mm256_fmadd_ps(w[1], x, local[t][c][1]);
+                part[t] = isa.fma(w[j], isa.float(x[t][j]), part[t]);
             }
         }
     }
-    *sums = local;
-}
-
-/// The `index`th eight weights.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn vector<const KIND: u32>(w: &[u8], index: usize) -> __m256 {
-    if KIND == F32 {
-        return _mm256_castsi256_ps(super::lanes::load_bytes(&w.as_chunks().0[index]));
+    for (i, w) in rest.iter().enumerate() {
+        let x = x.inputs::<1>(first + 4 * fours.len() + i);
+        for t in 0..T {
+            part[t] = isa.fma(*w, isa.float(x[t][0]), part[t]);
+        }
     }
-    let halves = load_halves(&w.as_chunks().0[index]);
-    if KIND == F16 {
-        _mm256_cvtph_ps(halves)
-    } else {
-        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
+    for t in 0..T {
+        sums[t] = add(sums[t], part[t]);
     }
-}
-
-/// Joins the sums of token `t`.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-pub fn finish(sums: &Sums, y: &Epilogue, t: usize) {
-    let mut out = [0.0; BLOCK_ROWS];
-    for (h, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
-        store(out, _mm256_add_ps(sums[0][h], sums[1][h]));
-    }
-    y.store(t, &out);
+    T
 }

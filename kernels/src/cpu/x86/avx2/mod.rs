@@ -7,27 +7,44 @@
 
 mod activation;
 mod attention;
-
+mod dequantize;
 mod lanes;
 mod linear;
-mod linear_i4;
-mod linear_quantized;
+mod linear_q8;
 mod norm;
 mod rope;
 mod rows16;
+mod sums;
 
 use crate::cpu::Isa;
 use crate::cpu::cached::{Heads, RopeKv};
-use crate::cpu::q8::Q8Mut;
+use crate::cpu::q8::Q8Group;
 use crate::cpu::scalar::Scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Rows};
-use crate::layout::Kind;
 use crate::pack::Block;
-
-use super::vnni::linear_q8;
 
 #[derive(Clone, Copy)]
 pub struct Avx2(());
+
+/// Does the same to both vectors of eight rows.
+macro_rules! both {
+    ($h:ident => $value:expr) => {{
+        // SAFETY: a value of `Avx2` proves that the CPU has the features; loads are within their arrays.
+        unsafe {
+            [
+                {
+                    let $h = 0;
+                    $value
+                },
+                {
+                    let $h = 1;
+                    $value
+                },
+            ]
+        }
+    }};
+}
+use both;
 
 /// Each method calls the function of its name.
 macro_rules! calls {
@@ -41,8 +58,8 @@ macro_rules! calls {
 
 impl Isa for Avx2 {
     type Base = Scalar;
-    const LINEAR_TOKENS: usize = linear_quantized::TOKENS;
-    const LINEAR_Q8_TOKENS: usize = 4;
+    const LINEAR_TOKENS: usize = sums::TOKENS;
+    const LINEAR_Q8_TOKENS: usize = sums::TOKENS;
 
     unsafe fn assume() -> Avx2 {
         Avx2(())
@@ -57,24 +74,19 @@ impl Isa for Avx2 {
     }
 
     fn linear(self, w: Block, x: Rows, y: Epilogue) {
-        // SAFETY: a value of `Avx2` proves that the CPU has the features.
-        unsafe { linear::linear(self, w, x, y) }
+        linear::linear(self, w, x, y);
     }
 
     fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
-        match w.kind {
-            // SAFETY: a value of `Avx2` proves that the CPU has the features.
-            Kind::I4 | Kind::I4Min => unsafe { linear_i4::linear_q8(w, x, y) },
-            _ => linear_q8::linear_q8(self, w, x, y),
-        }
+        linear_q8::linear_q8(self, w, x, y);
     }
 
     calls! {
         norm::rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]);
-        norm::rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: Q8Mut);
-        norm::quantize_q8(x: &[f32], y: Q8Mut);
+        norm::rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: &mut [Q8Group]);
+        norm::quantize_q8(x: &[f32], y: &mut [Q8Group]);
         activation::swiglu(gate: &[f32], up: &[f32], y: &mut [f32]);
-        activation::swiglu_q8(gate: &[f32], up: &[f32], y: Q8Mut);
+        activation::swiglu_q8(gate: &[f32], up: &[f32], y: &mut [Q8Group]);
         rope::rope_kv(token: RopeKv);
     }
 

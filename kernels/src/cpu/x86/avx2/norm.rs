@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 
 use crate::abi::ACT_GROUP;
-use crate::cpu::q8::{Q8Mut, inverse_scale};
+use crate::cpu::q8::{Q8Group, inverse_scale};
 
 use super::lanes::{largest, load, load_partial, store, sum};
 
@@ -41,21 +41,21 @@ pub fn rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn rms_norm_q8(x: &[f32], w: &[f32], eps: f32, mut y: Q8Mut) {
+pub fn rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: &mut [Q8Group]) {
     let inverse = _mm256_set1_ps(inverse_rms(x, eps));
-    for (g, (x, w)) in x.chunks(ACT_GROUP).zip(w.chunks(ACT_GROUP)).enumerate() {
+    for ((x, w), y) in x.chunks(ACT_GROUP).zip(w.chunks(ACT_GROUP)).zip(y) {
         let mut values = load_group(x);
         for (value, w) in values.iter_mut().zip(load_group(w)) {
             *value = _mm256_mul_ps(_mm256_mul_ps(*value, inverse), w);
         }
-        put(&mut y, g, values);
+        *y = quantize(values);
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn quantize_q8(x: &[f32], mut y: Q8Mut) {
-    for (g, x) in x.chunks(ACT_GROUP).enumerate() {
-        put(&mut y, g, load_group(x));
+pub fn quantize_q8(x: &[f32], y: &mut [Q8Group]) {
+    for (x, y) in x.chunks(ACT_GROUP).zip(y) {
+        *y = quantize(load_group(x));
     }
 }
 
@@ -70,10 +70,10 @@ pub fn load_group(x: &[f32]) -> [__m256; 4] {
     values
 }
 
-/// `Q8Mut::put` for values in registers.
+/// `Q8Group::quantize` for values in registers.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn put(y: &mut Q8Mut, g: usize, values: [__m256; 4]) {
+pub fn quantize(values: [__m256; 4]) -> Q8Group {
     let sign = _mm256_set1_ps(-0.0);
     let mut most = _mm256_setzero_ps();
     for value in values {
@@ -89,13 +89,12 @@ pub fn put(y: &mut Q8Mut, g: usize, values: [__m256; 4]) {
     let four = _mm256_hadd_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
     let two = _mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256::<1>(four));
     let totals = _mm_hadd_epi32(two, two);
-    let scale = if inverse == 0.0 { 0.0 } else { most / 127.0 };
-    y.scales[g] = scale;
-    y.sums[g] = [_mm_extract_epi16::<0>(totals) as i16, _mm_extract_epi16::<2>(totals) as i16];
+    let sums = [_mm_extract_epi16::<0>(totals) as i16, _mm_extract_epi16::<2>(totals) as i16];
     // Packing works within 128-bit halves; the permutation puts the dwords in order again.
     let packed = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
     let ordered = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    let out = &mut y.q[g * ACT_GROUP..][..ACT_GROUP];
-    // SAFETY: `out` is 32 bytes.
-    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), ordered) }
+    let mut group = Q8Group { q: [0; ACT_GROUP], scale: if inverse == 0.0 { 0.0 } else { most / 127.0 }, sums };
+    // SAFETY: `q` is 32 bytes.
+    unsafe { _mm256_storeu_si256(group.q.as_mut_ptr().cast(), ordered) }
+    group
 }

@@ -3,47 +3,16 @@
 use core::arch::x86_64::*;
 
 use crate::abi::BLOCK_ROWS;
-use crate::cpu::views::{Epilogue, Q8Rows};
 use crate::cpu::x86::prefetch;
-use crate::cpu::x86::vnni::{Rows16, linear_q8, pair};
+use crate::cpu::x86::rows::{Rows16, pair};
 use crate::pack::Block;
 
-use super::Avx2;
-
-/// Does the same to both vectors of eight rows.
-macro_rules! both {
-    ($h:ident => $value:expr) => {{
-        // SAFETY: a value of `Avx2` proves that the CPU has the features; loads are within their arrays.
-        unsafe {
-            [
-                {
-                    let $h = 0;
-                    $value
-                },
-                {
-                    let $h = 1;
-                    $value
-                },
-            ]
-        }
-    }};
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn all_tokens<const KIND: u32>(isa: Avx2, w: &Block, x: Q8Rows, y: &Epilogue) {
-    linear_q8::all_tokens::<Avx2, KIND>(isa, w, x, y);
-}
+use super::{Avx2, both};
 
 impl Rows16 for Avx2 {
     type Int = [__m256i; 2];
     type Float = [__m256; 2];
-    const TOKENS: usize = 4;
     const BYTE_ZERO: u32 = 0;
-
-    fn run<const KIND: u32>(self, w: &Block, x: Q8Rows, y: &Epilogue) {
-        // SAFETY: a value of `Avx2` proves that the CPU has the features.
-        unsafe { all_tokens::<KIND>(self, w, x, y) }
-    }
 
     #[inline(always)]
     fn prefetch(self, w: &Block, bytes: &[u8]) {
@@ -97,26 +66,6 @@ impl Rows16 for Avx2 {
     #[inline(always)]
     fn bytes(self, bytes: Self::Int) -> Self::Int {
         bytes
-    }
-
-    /// A pair's sum is at most 2 · 63 · 127, which fits 16 bits.
-    #[inline(always)]
-    fn dot(self, sums: Self::Int, w: Self::Int, x: [i8; 4]) -> Self::Int {
-        let x = self.int(i32::from_le_bytes(x.map(|x| x as u8)));
-        both!(h => {
-            let pairs = _mm256_maddubs_epi16(w[h], x[h]);
-            _mm256_add_epi32(sums[h], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-        })
-    }
-
-    /// `maddubs` wants one unsigned side: |w| and x with w's sign. |w| <= 128 and |x| <= 127, so a pair's sum is at most 32512.
-    #[inline(always)]
-    fn dot_bytes(self, sums: Self::Int, w: Self::Int, x: [i8; 4]) -> Self::Int {
-        let x = self.int(i32::from_le_bytes(x.map(|x| x as u8)));
-        both!(h => {
-            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w[h]), _mm256_sign_epi8(x[h], w[h]));
-            _mm256_add_epi32(sums[h], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-        })
     }
 
     #[inline(always)]

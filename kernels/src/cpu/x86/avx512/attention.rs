@@ -5,7 +5,7 @@ use core::arch::x86_64::*;
 use crate::abi::KV_TILE;
 use crate::cpu::Isa;
 use crate::cpu::cached::Heads;
-use crate::cpu::flash::{self, Lanes};
+use crate::cpu::flash::{self, EXP2, Lanes, Work};
 
 use super::Avx512;
 
@@ -30,6 +30,15 @@ impl Lanes for Avx512 {
     const WIDTH: usize = 16;
     const MANY: bool = true;
 
+    fn call(self, work: impl Work) {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+        fn compiled(isa: Avx512, work: impl Work) {
+            work.run(isa);
+        }
+        vector!(compiled(self, work));
+    }
+
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         vector!(_mm512_set1_ps(x))
@@ -53,16 +62,16 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn tiles(self, x: [&[f32; KV_TILE]; 2]) -> __m512 {
         vector!({
-            let [low, high] = x.map(|x| _mm256_castps_pd(_mm256_loadu_ps(x.as_ptr())));
-            _mm512_castpd_ps(_mm512_insertf64x4::<1>(_mm512_castpd256_pd512(low), high))
+            let low = _mm512_castpd256_pd512(_mm256_loadu_pd(x[0].as_ptr().cast()));
+            _mm512_castpd_ps(_mm512_insertf64x4::<1>(low, _mm256_loadu_pd(x[1].as_ptr().cast())))
         })
     }
 
     #[inline(always)]
     fn tiles_f16(self, x: [&[u16; KV_TILE]; 2]) -> __m512 {
         vector!({
-            let [low, high] = x.map(|x| _mm_loadu_si128(x.as_ptr().cast()));
-            _mm512_cvtph_ps(_mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high))
+            let low = _mm256_castsi128_si256(_mm_loadu_si128(x[0].as_ptr().cast()));
+            _mm512_cvtph_ps(_mm256_inserti128_si256::<1>(low, _mm_loadu_si128(x[1].as_ptr().cast())))
         })
     }
 
@@ -86,21 +95,16 @@ impl Lanes for Avx512 {
         vector!(_mm512_fmadd_ps(a, b, c))
     }
 
-    /// The polynomial is AVX2's.
     #[inline(always)]
-    fn exp(self, x: __m512) -> __m512 {
+    fn exp2(self, x: __m512) -> __m512 {
         vector!({
-            let normal = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, _mm512_set1_ps(-87.3));
-            // The second operand is the result where one is not a number.
-            let x = _mm512_min_ps(_mm512_set1_ps(88.0), x);
-            let n = _mm512_roundscale_ps::<0>(_mm512_mul_ps(x, _mm512_set1_ps(core::f32::consts::LOG2_E)));
-            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693_359_4), x);
-            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.121_944_4e-4), r);
-            let mut p = _mm512_set1_ps(1.987_569_1e-4);
-            for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-                p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c));
+            let normal = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, _mm512_set1_ps(-126.0));
+            let n = _mm512_roundscale_ps::<0>(x);
+            let r = _mm512_sub_ps(x, n);
+            let mut p = _mm512_set1_ps(EXP2[6]);
+            for i in [5, 4, 3, 2, 1, 0] {
+                p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP2[i]));
             }
-            let p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), _mm512_add_ps(r, _mm512_set1_ps(1.0)));
             _mm512_maskz_scalef_ps(normal, p, n)
         })
     }

@@ -12,14 +12,14 @@ use crate::cpu::views::{Epilogue, Q8Rows, Rows};
 use crate::pack::Block;
 
 use super::avx2::Avx2;
-use super::vnni::{Rows16, linear_q8};
+use super::vnni::{self, Dot};
 
 #[derive(Clone, Copy)]
 pub struct Avx512(Avx2);
 
 impl Isa for Avx512 {
     type Base = Avx2;
-    const LINEAR_Q8_TOKENS: usize = <Self as Rows16>::TOKENS;
+    const LINEAR_Q8_TOKENS: usize = <Self as Dot>::TOKENS;
 
     unsafe fn assume() -> Avx512 {
         // SAFETY: the caller's promise; a CPU with AVX-512 has AVX2.
@@ -39,7 +39,7 @@ impl Isa for Avx512 {
     }
 
     fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
-        linear_q8::linear_q8(self, w, x, y);
+        vnni::linear_q8(self, w, x, y);
     }
 
     fn attention(self, tokens: &mut [Heads]) {

@@ -5,7 +5,8 @@ use core::arch::x86_64::*;
 use crate::abi::BLOCK_ROWS;
 use crate::cpu::views::{Epilogue, Q8Rows};
 use crate::cpu::x86::prefetch;
-use crate::cpu::x86::vnni::{Rows16, linear_q8, pair};
+use crate::cpu::x86::rows::{Rows16, dword, pair};
+use crate::cpu::x86::vnni::{self, Dot};
 use crate::pack::Block;
 
 use super::Avx512;
@@ -20,18 +21,13 @@ macro_rules! vector {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn all_tokens<const KIND: u32>(isa: Avx512, w: &Block, x: Q8Rows, y: &Epilogue) {
-    linear_q8::all_tokens::<Avx512, KIND>(isa, w, x, y);
+    vnni::all_tokens::<Avx512, KIND>(isa, w, x, y);
 }
 
 impl Rows16 for Avx512 {
     type Int = __m512i;
     type Float = __m512;
-    const TOKENS: usize = 8;
     const BYTE_ZERO: u32 = 128;
-
-    fn run<const KIND: u32>(self, w: &Block, x: Q8Rows, y: &Epilogue) {
-        vector!(all_tokens::<KIND>(self, w, x, y))
-    }
 
     #[inline(always)]
     fn prefetch(self, w: &Block, bytes: &[u8]) {
@@ -88,16 +84,6 @@ impl Rows16 for Avx512 {
     }
 
     #[inline(always)]
-    fn dot(self, sums: __m512i, w: __m512i, x: [i8; 4]) -> __m512i {
-        vector!(_mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(i32::from_le_bytes(x.map(|x| x as u8)))))
-    }
-
-    #[inline(always)]
-    fn dot_bytes(self, sums: __m512i, w: __m512i, x: [i8; 4]) -> __m512i {
-        self.dot(sums, w, x)
-    }
-
-    #[inline(always)]
     fn weighted_sum(self, sums: [i16; 2], factors: [i16; 2]) -> __m512i {
         vector!(_mm512_madd_epi16(self.int(pair(sums)), self.int(pair(factors))))
     }
@@ -122,5 +108,18 @@ impl Rows16 for Avx512 {
         let mut rows = [0.0; BLOCK_ROWS];
         vector!(_mm512_storeu_ps(rows.as_mut_ptr(), value));
         rows
+    }
+}
+
+impl Dot for Avx512 {
+    const TOKENS: usize = 8;
+
+    fn run<const KIND: u32>(self, w: &Block, x: Q8Rows, y: &Epilogue) {
+        vector!(all_tokens::<KIND>(self, w, x, y))
+    }
+
+    #[inline(always)]
+    fn dot(self, sums: __m512i, w: __m512i, x: [i8; 4]) -> __m512i {
+        vector!(_mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(dword(x))))
     }
 }

@@ -9,7 +9,8 @@ use crate::half::f16_to_f32;
 
 use crate::pack::Block;
 
-use super::Rows16;
+use super::rows::Rows16;
+use super::vnni::{self, Dot};
 
 #[derive(Clone, Copy)]
 pub struct Mirror;
@@ -26,7 +27,7 @@ impl Isa for Mirror {
     }
 
     fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
-        super::linear_q8::linear_q8(self, w, x, y);
+        vnni::linear_q8(self, w, x, y);
     }
 }
 
@@ -37,12 +38,7 @@ fn each<T, F: FnMut(usize) -> T>(f: F) -> [T; BLOCK_ROWS] {
 impl Rows16 for Mirror {
     type Int = [[u8; 4]; BLOCK_ROWS];
     type Float = [f32; BLOCK_ROWS];
-    const TOKENS: usize = 8;
     const BYTE_ZERO: u32 = 128;
-
-    fn run<const KIND: u32>(self, w: &Block, x: Q8Rows, y: &Epilogue) {
-        super::linear_q8::all_tokens::<Mirror, KIND>(self, w, x, y);
-    }
 
     fn prefetch(self, _: &Block, _: &[u8]) {}
 
@@ -83,17 +79,6 @@ impl Rows16 for Mirror {
         bytes.map(|row| row.map(|b| b.wrapping_add(128)))
     }
 
-    fn dot(self, sums: Self::Int, w: Self::Int, x: [i8; 4]) -> Self::Int {
-        each(|r| {
-            let products = w[r].iter().zip(x).map(|(&w, x)| i32::from(w) * i32::from(x));
-            (i32::from_le_bytes(sums[r]) + products.sum::<i32>()).to_le_bytes()
-        })
-    }
-
-    fn dot_bytes(self, sums: Self::Int, w: Self::Int, x: [i8; 4]) -> Self::Int {
-        self.dot(sums, w, x)
-    }
-
     fn weighted_sum(self, sums: [i16; 2], factors: [i16; 2]) -> Self::Int {
         let [first, last] = [0, 1].map(|i| i32::from(sums[i]) * i32::from(factors[i]));
         self.int(first + last)
@@ -113,5 +98,20 @@ impl Rows16 for Mirror {
 
     fn rows(self, value: Self::Float) -> [f32; BLOCK_ROWS] {
         value
+    }
+}
+
+impl Dot for Mirror {
+    const TOKENS: usize = 8;
+
+    fn run<const KIND: u32>(self, w: &Block, x: Q8Rows, y: &Epilogue) {
+        vnni::all_tokens::<Mirror, KIND>(self, w, x, y);
+    }
+
+    fn dot(self, sums: Self::Int, w: Self::Int, x: [i8; 4]) -> Self::Int {
+        each(|r| {
+            let products = w[r].iter().zip(x).map(|(&w, x)| i32::from(w) * i32::from(x));
+            (i32::from_le_bytes(sums[r]) + products.sum::<i32>()).to_le_bytes()
+        })
     }
 }

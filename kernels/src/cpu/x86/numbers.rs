@@ -3,7 +3,7 @@
 use crate::abi::ACT_GROUP;
 use crate::layout::{Format, Kind, Values};
 
-use super::Rows16;
+use super::rows::Rows16;
 
 /// Vectors of four inputs that a step has.
 pub const COLUMNS: usize = ACT_GROUP / 4;
@@ -15,6 +15,23 @@ pub const fn format<const KIND: u32>() -> Format {
         None => panic!("no quantized kind"),
     }
 }
+
+/// `$quantized`, in which `$KIND` is a quantized kind's number as a constant, or `$float`.
+macro_rules! each_kind {
+    ($kind:expr, $KIND:ident => $quantized:expr, float => $float:expr) => {
+        each_kind!($kind, $KIND, $quantized, $float, I8 I4 I4Min I2 I3 I5 I6 I2Min I3Min I5Min I6Min I8Min K2 K3 K4 K5 K6 N2 N3 N4)
+    };
+    ($kind:expr, $KIND:ident, $quantized:expr, $float:expr, $($name:ident)*) => {
+        match $kind {
+            $(crate::layout::Kind::$name => {
+                const $KIND: u32 = crate::layout::Kind::$name as u32;
+                $quantized
+            })*
+            crate::layout::Kind::F32 | crate::layout::Kind::F16 | crate::layout::Kind::Bf16 => $float,
+        }
+    };
+}
+pub(crate) use each_kind;
 
 /// How much more than its value a byte of [`column`] is.
 #[inline(always)]

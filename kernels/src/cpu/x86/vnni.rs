@@ -4,30 +4,39 @@
 //! stored, so the sums begin with `-zero * sum(x)`, where `zero` stands for 0. Then with minima `y += min * (x_scale * sum(x))`, and
 //! `y += w_scale * (x_scale * sum)`, in f32: the same on every CPU, to the bit.
 //! A token's result does not depend on which tokens it is computed with.
+//!
+//! Functions here are generic, so they carry no `#[target_feature]`: they are always inlined into ones that do.
 
+#![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by loops that unroll")]
+
+use crate::cpu::q8::Q8Group;
 use crate::cpu::scalar;
-use crate::cpu::views::{Epilogue, Q8Rows, Q8Tile};
-use crate::layout::{Kind, Values, block_bytes};
+use crate::cpu::views::{Epilogue, Q8Rows};
+use crate::layout::block_bytes;
 use crate::pack::Block;
 
-use super::numbers::{COLUMNS, column, factor, format};
-use super::{Rows16, numbers};
+use super::numbers::{self, COLUMNS, column, each_kind, factor, format};
+use super::rows::Rows16;
+
+/// A dot product of bytes, unsigned by signed.
+pub trait Dot: Rows16 {
+    /// Tokens that share a decoding of the weights: as many as leave registers for these.
+    const TOKENS: usize;
+
+    /// `all_tokens`, compiled for this CPU.
+    fn run<const KIND: u32>(self, w: &Block, x: Q8Rows, y: &Epilogue);
+
+    /// `sums + w · x` over each row's four bytes; `w` is unsigned, `x` signed and the same for all rows.
+    fn dot(self, sums: Self::Int, w: Self::Int, x: [i8; 4]) -> Self::Int;
+}
 
 /// Calls `run` for the block's kind.
-pub fn linear_q8<V: Rows16>(v: V, w: Block, x: Q8Rows, y: Epilogue) {
-    macro_rules! kinds {
-        ($($kind:ident)*) => {
-            match w.kind {
-                $(Kind::$kind => v.run::<{ Kind::$kind as u32 }>(&w, x, &y),)*
-                Kind::F32 | Kind::F16 | Kind::Bf16 => scalar::linear::linear_q8(w, x, y),
-            }
-        };
-    }
-    kinds!(I8 I4 I4Min I2 I3 I5 I6 I2Min I3Min I5Min I6Min I8Min K2 K3 K4 K5 K6 N2 N3 N4)
+pub fn linear_q8<V: Dot>(v: V, w: Block, x: Q8Rows, y: Epilogue) {
+    each_kind!(w.kind, KIND => v.run::<KIND>(&w, x, &y), float => scalar::linear::linear_q8(w, x, y));
 }
 
 #[inline(always)]
-pub fn all_tokens<V: Rows16, const KIND: u32>(v: V, w: &Block, x: Q8Rows, y: &Epilogue) {
+pub fn all_tokens<V: Dot, const KIND: u32>(v: V, w: &Block, x: Q8Rows, y: &Epilogue) {
     let mut t = 0;
     while t < x.count() {
         let w = &w.at(t);
@@ -43,15 +52,9 @@ pub fn all_tokens<V: Rows16, const KIND: u32>(v: V, w: &Block, x: Q8Rows, y: &Ep
 
 /// Tokens `t..t + T`; returns `T`.
 #[inline(always)]
-fn some_tokens<V: Rows16, const KIND: u32, const T: usize>(
-    v: V,
-    w: &Block,
-    x: Q8Rows,
-    y: &Epilogue,
-    t: usize,
-) -> usize {
+fn some_tokens<V: Dot, const KIND: u32, const T: usize>(v: V, w: &Block, x: Q8Rows, y: &Epilogue, t: usize) -> usize {
     let format = const { format::<KIND>() };
-    let inputs = x.tile::<T>(t);
+    let x = x.tile::<T>(t);
     let mut sums = [v.float(0.0); T];
     let mut s = 0;
     for group in w.bytes.chunks(block_bytes(w.kind, w.group, w.group)) {
@@ -60,8 +63,9 @@ fn some_tokens<V: Rows16, const KIND: u32, const T: usize>(
         for step in steps.chunks_exact(format.sub_bytes() + format.number_bytes()) {
             v.prefetch(w, step);
             let (subs, numbers) = step.split_at(format.sub_bytes());
+            let inputs = x.groups(s);
             for part in 0..format.parts() {
-                some_inputs::<V, KIND, T>(v, (header, subs, numbers), &inputs, (s, part), &mut sums);
+                some_inputs::<V, KIND, T>(v, (header, subs, numbers), &inputs, part, &mut sums);
             }
             s += 1;
         }
@@ -72,56 +76,48 @@ fn some_tokens<V: Rows16, const KIND: u32, const T: usize>(
     T
 }
 
-/// Adds part `part` of step `s`: inputs that share a scale.
+/// Adds part `part` of a step: inputs that share a scale.
 #[inline(always)]
-fn some_inputs<V: Rows16, const KIND: u32, const T: usize>(
+fn some_inputs<V: Dot, const KIND: u32, const T: usize>(
     v: V,
     (header, subs, numbers): (&[u8], &[u8], &[u8]),
-    x: &Q8Tile<T>,
-    (s, part): (usize, usize),
+    x: &[&Q8Group; T],
+    part: usize,
     sums: &mut [V::Float; T],
 ) {
     let format = const { format::<KIND>() };
     if format.min {
         let min = factor::<V, KIND>(v, header, subs, (1, part));
         for i in 0..T {
-            let total = v.to_float(input_sum::<V, KIND, T>(v, x, i, (s, part), 1));
-            sums[i] = v.fma(min, v.mul(total, v.float(x.group(i, s).1)), sums[i]);
+            let total = v.to_float(input_sum::<V, KIND, T>(v, x, i, part, 1));
+            sums[i] = v.fma(min, v.mul(total, v.float(x[i].scale)), sums[i]);
         }
     }
     let scale = factor::<V, KIND>(v, header, subs, (0, part));
-    let products = dots::<V, KIND, T>(v, numbers, x, (s, part));
+    let products = dots::<V, KIND, T>(v, numbers, x, part);
     for i in 0..T {
-        let product = v.mul(v.to_float(products[i]), v.float(x.group(i, s).1));
+        let product = v.mul(v.to_float(products[i]), v.float(x[i].scale));
         sums[i] = v.fma(product, scale, sums[i]);
     }
 }
 
 /// Integer sums of a part's weights times inputs.
 #[inline(always)]
-fn dots<V: Rows16, const KIND: u32, const T: usize>(
-    v: V,
-    numbers: &[u8],
-    x: &Q8Tile<T>,
-    (s, part): (usize, usize),
-) -> [V::Int; T] {
+fn dots<V: Dot, const KIND: u32, const T: usize>(v: V, numbers: &[u8], x: &[&Q8Group; T], part: usize) -> [V::Int; T] {
     let format = const { format::<KIND>() };
     let zero = numbers::zero::<V>(format);
     let mut sums = [v.int(0); T];
     if zero > 0 {
         for i in 0..T {
-            sums[i] = input_sum::<V, KIND, T>(v, x, i, (s, part), -(zero as i16));
+            sums[i] = input_sum::<V, KIND, T>(v, x, i, part, -(zero as i16));
         }
     }
     let columns = COLUMNS / format.parts();
     for c in part * columns..(part + 1) * columns {
         let w = column::<V, KIND>(v, numbers, c);
         for i in 0..T {
-            let x = x.group(i, s).0[c];
-            sums[i] = match format.values {
-                Values::From { .. } => v.dot(sums[i], w, x),
-                Values::Signed | Values::Table(_) => v.dot_bytes(sums[i], w, x),
-            };
+            let x = x[i].four(c);
+            sums[i] = v.dot(sums[i], w, x);
         }
     }
     sums
@@ -129,11 +125,11 @@ fn dots<V: Rows16, const KIND: u32, const T: usize>(
 
 /// `factor` times the sum of a part's inputs of token `i`.
 #[inline(always)]
-fn input_sum<V: Rows16, const KIND: u32, const T: usize>(
+fn input_sum<V: Dot, const KIND: u32, const T: usize>(
     v: V,
-    x: &Q8Tile<T>,
+    x: &[&Q8Group; T],
     i: usize,
-    (s, part): (usize, usize),
+    part: usize,
     factor: i16,
 ) -> V::Int {
     let format = const { format::<KIND>() };
@@ -142,5 +138,5 @@ fn input_sum<V: Rows16, const KIND: u32, const T: usize>(
         (_, 0) => [factor, 0],
         _ => [0, factor],
     };
-    v.weighted_sum(x.group(i, s).2, factors)
+    v.weighted_sum(x[i].sums, factors)
 }

@@ -1,0 +1,414 @@
+//! Packed weights of any quantized kind times Q8 activations, without a dot product of bytes: `maddubs` multiplies unsigned bytes by
+//! signed ones and adds pairs in 16 bits. The result is `vnni`'s, to the bit.
+//!
+//! For several tokens, some steps of a block at a time become bytes, and all tokens pass by while these lie in the first cache. One or
+//! two tokens' weights stay in registers.
+
+use core::arch::x86_64::*;
+use core::hint::black_box;
+use core::mem::MaybeUninit;
+use core::ops::Range;
+
+use crate::cpu::q8::Q8Group;
+use crate::cpu::scalar;
+use crate::cpu::views::{Epilogue, Q8Rows};
+use crate::cpu::x86::numbers::{self, COLUMNS, column, each_kind, factor};
+use crate::cpu::x86::prefetch;
+use crate::cpu::x86::rows::{Rows16, pair};
+use crate::layout::{Format, Values, block_bytes};
+use crate::pack::Block;
+
+use super::Avx2;
+use super::sums::{Sum, Sums, TOKENS};
+
+/// Steps that are decoded at a time: 12 KB.
+const STEPS: usize = 16;
+
+type Int = <Avx2 as Rows16>::Int;
+type Float = <Avx2 as Rows16>::Float;
+
+/// Numbers of up to 4 bits: a step's sums fit 16 bits. A lane begins with `-8` times the sum of 16 inputs, of which 8 are among the 16 whose
+/// products it gets: 8 · 8 · 127 + 8 · 15 · 127 + 8 · 8 · 127 = 31496 at most in the end, and what overflows on the way comes back.
+const SMALL: u32 = 0;
+/// Numbers of up to 6 bits: two pairs' products fit, 4 · 63 · 127 = 32004.
+const MIDDLE: u32 = 1;
+/// Signed bytes: one pair's products fit, 2 · 128 · 127 = 32512. `maddubs` gets |w|, and x with w's sign.
+const BYTES: u32 = 2;
+
+const fn class(format: Format) -> u32 {
+    match format.values {
+        Values::Signed | Values::Table(_) => BYTES,
+        Values::From { .. } if format.bits <= 4 => SMALL,
+        Values::From { .. } => MIDDLE,
+    }
+}
+
+pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
+    // SAFETY: a value of `Avx2` proves that the CPU has the features.
+    each_kind!(w.kind, KIND => unsafe {
+        match x.count() {
+            1 => few_tokens::<KIND, 1>(isa, &w, x, &y),
+            2 => few_tokens::<KIND, 2>(isa, &w, x, &y),
+            _ => all_tokens(isa, &w, x, &y, const { numbers::format::<KIND>() }, decode::<KIND>),
+        }
+    }, float => scalar::linear::linear_q8(w, x, y));
+}
+
+/// Weights by columns of four inputs × 16 rows.
+trait Columns {
+    /// # Safety
+    /// `c` is below `COLUMNS`.
+    unsafe fn column(&self, isa: Avx2, c: usize) -> Int;
+}
+
+/// A step's numbers as they are stored.
+struct Packed<'a, const KIND: u32>(&'a [u8]);
+
+impl<const KIND: u32> Columns for Packed<'_, KIND> {
+    #[inline(always)]
+    unsafe fn column(&self, isa: Avx2, c: usize) -> Int {
+        column::<Avx2, KIND>(isa, self.0, c)
+    }
+}
+
+/// A step as bytes, with the scales and minima of its parts.
+#[derive(Clone, Copy)]
+struct Step {
+    columns: [Int; COLUMNS],
+    scales: [Float; 2],
+    mins: [Float; 2],
+}
+
+impl Columns for Step {
+    #[inline(always)]
+    unsafe fn column(&self, _: Avx2, c: usize) -> Int {
+        // SAFETY: the caller's promise.
+        unsafe { *self.columns.get_unchecked(c) }
+    }
+}
+
+/// What a kind's steps need: how their products are summed, the parts with a scale of their own, whether there are minima, and the number
+/// that stands for 0.
+#[derive(Clone, Copy)]
+struct Shape {
+    class: u32,
+    parts: usize,
+    min: bool,
+    zero: i16,
+}
+
+impl Shape {
+    const fn of(format: Format) -> Shape {
+        let zero = numbers::zero::<Avx2>(format) as i16;
+        Shape { class: class(format), parts: format.parts(), min: format.min, zero }
+    }
+}
+
+/// Columns of one of `parts` parts.
+const fn columns(parts: usize, part: usize) -> Range<usize> {
+    let each = COLUMNS / parts;
+    part * each..(part + 1) * each
+}
+
+/// `factor` times what picks the sum of a part's inputs out of a group's two sums.
+const fn pick(parts: usize, part: usize, factor: i16) -> [i16; 2] {
+    match (parts, part) {
+        (1, _) => [factor, factor],
+        (_, 0) => [factor, 0],
+        _ => [0, factor],
+    }
+}
+
+/// Integer sums of a part's weights times inputs.
+#[inline(always)]
+fn products<W: Columns, const CLASS: u32, const T: usize>(
+    isa: Avx2,
+    w: &W,
+    columns: Range<usize>,
+    excess: [i16; 2],
+    x: [&Q8Group; T],
+) -> [Int; T] {
+    match CLASS {
+        SMALL => small(isa, w, columns, excess, x),
+        MIDDLE => middle(isa, w, columns, excess, x),
+        _ => bytes(isa, w, columns, x),
+    }
+}
+
+#[inline(always)]
+fn small<W: Columns, const T: usize>(
+    isa: Avx2,
+    w: &W,
+    columns: Range<usize>,
+    excess: [i16; 2],
+    x: [&Q8Group; T],
+) -> [Int; T] {
+    let mut sums = [isa.int(0); T];
+    // SAFETY: a value of `Avx2` proves that the CPU has the features; parts have columns below `COLUMNS`.
+    unsafe {
+        for t in 0..T {
+            sums[t] = [_mm256_mullo_epi16(_mm256_set1_epi32(pair(x[t].sums)), _mm256_set1_epi32(pair(excess))); 2];
+        }
+        for c in columns {
+            let w = w.column(isa, c);
+            for t in 0..T {
+                let x = four(x[t], c);
+                for h in 0..2 {
+                    sums[t][h] = _mm256_add_epi16(sums[t][h], _mm256_maddubs_epi16(w[h], x));
+                }
+            }
+        }
+        for sum in sums.as_flattened_mut() {
+            *sum = _mm256_madd_epi16(*sum, _mm256_set1_epi16(1));
+        }
+    }
+    sums
+}
+
+#[inline(always)]
+fn middle<W: Columns, const T: usize>(
+    isa: Avx2,
+    w: &W,
+    columns: Range<usize>,
+    excess: [i16; 2],
+    x: [&Q8Group; T],
+) -> [Int; T] {
+    let mut sums = [isa.int(0); T];
+    // SAFETY: a value of `Avx2` proves that the CPU has the features; parts have columns below `COLUMNS`.
+    unsafe {
+        for t in 0..T {
+            sums[t] = [_mm256_madd_epi16(_mm256_set1_epi32(pair(x[t].sums)), _mm256_set1_epi32(pair(excess))); 2];
+        }
+        for c in columns.step_by(2) {
+            let w = [w.column(isa, c), w.column(isa, c + 1)];
+            for t in 0..T {
+                let x = [four(x[t], c), four(x[t], c + 1)];
+                for h in 0..2 {
+                    let pairs =
+                        _mm256_add_epi16(_mm256_maddubs_epi16(w[0][h], x[0]), _mm256_maddubs_epi16(w[1][h], x[1]));
+                    sums[t][h] = _mm256_add_epi32(sums[t][h], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+                }
+            }
+        }
+    }
+    sums
+}
+
+#[inline(always)]
+fn bytes<W: Columns, const T: usize>(isa: Avx2, w: &W, columns: Range<usize>, x: [&Q8Group; T]) -> [Int; T] {
+    let mut sums = [isa.int(0); T];
+    // SAFETY: a value of `Avx2` proves that the CPU has the features; parts have columns below `COLUMNS`.
+    unsafe {
+        for c in columns {
+            let w = w.column(isa, c);
+            let mut inputs = [_mm256_setzero_si256(); T];
+            for t in 0..T {
+                inputs[t] = four(x[t], c);
+            }
+            for h in 0..2 {
+                let magnitude = _mm256_abs_epi8(w[h]);
+                for t in 0..T {
+                    let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(inputs[t], w[h]));
+                    sums[t][h] = _mm256_add_epi32(sums[t][h], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// Inputs `4 c..4 c + 4`, for each row.
+///
+/// # Safety
+/// The CPU has the features of `Avx2`, and `c` is below `COLUMNS`.
+#[inline(always)]
+unsafe fn four(x: &Q8Group, c: usize) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_set1_epi32(x.q.as_ptr().cast::<i32>().add(c).read_unaligned()) }
+}
+
+/// Adds a part's sums: `min * (x_scale * sum(x))`, then `scale * (x_scale * products)`.
+#[inline(always)]
+fn add<const T: usize>(
+    isa: Avx2,
+    products: [Int; T],
+    (scale, min): (Float, Option<Float>),
+    pick: [i16; 2],
+    x: [&Q8Group; T],
+    sums: &mut [Float; T],
+) {
+    for t in 0..T {
+        let x_scale = isa.float(x[t].scale);
+        if let Some(min) = min {
+            let total = isa.to_float(isa.weighted_sum(x[t].sums, pick));
+            sums[t] = isa.fma(min, isa.mul(total, x_scale), sums[t]);
+        }
+        sums[t] = isa.fma(isa.mul(isa.to_float(products[t]), x_scale), scale, sums[t]);
+    }
+}
+
+/// `T` tokens.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn few_tokens<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Rows, y: &Epilogue) {
+    let format = const { numbers::format::<KIND>() };
+    let Shape { class, parts, min, zero } = const { Shape::of(numbers::format::<KIND>()) };
+    let x = x.tile::<T>(0);
+    let mut sums = [isa.float(0.0); T];
+    let mut s = 0;
+    for group in w.bytes.chunks(block_bytes(w.kind, w.group, w.group)) {
+        // A length that the compiler knows.
+        let (header, steps) = group.split_at(format.header_bytes());
+        prefetch(w, header);
+        for step in steps.chunks_exact(format.sub_bytes() + format.number_bytes()) {
+            prefetch(w, step);
+            let (subs, numbers) = step.split_at(format.sub_bytes());
+            let (w, x) = (Packed::<KIND>(numbers), x.groups(s));
+            for part in 0..parts {
+                let (columns, excess) = (columns(parts, part), pick(parts, part, -zero));
+                let products = match class {
+                    SMALL => products::<_, SMALL, T>(isa, &w, columns, excess, x),
+                    MIDDLE => products::<_, MIDDLE, T>(isa, &w, columns, excess, x),
+                    _ => products::<_, BYTES, T>(isa, &w, columns, excess, x),
+                };
+                let min = if min { Some(factor::<Avx2, KIND>(isa, header, subs, (1, part))) } else { None };
+                let scale = factor::<Avx2, KIND>(isa, header, subs, (0, part));
+                add(isa, products, (scale, min), pick(parts, part, 1), x, &mut sums);
+            }
+            s += 1;
+        }
+    }
+    for t in 0..T {
+        y.store(t, &isa.rows(sums[t]));
+    }
+}
+
+/// A block's steps with the headers of their groups.
+fn steps<'a>(w: &'a Block, header_bytes: usize) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    w.bytes.chunks(block_bytes(w.kind, w.group, w.group)).flat_map(move |group| {
+        let (header, steps) = group.split_at(header_bytes);
+        prefetch(w, header);
+        steps.chunks_exact(w.kind.step_bytes()).map(move |step| (header, step))
+    })
+}
+
+/// A step with its group's header becomes bytes. It needs no more than the features of `Avx2`, and writes the whole step.
+type Decode = unsafe fn(Avx2, &[u8], &[u8], *mut Step);
+
+/// # Safety
+/// `decode` does what its type says.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn all_tokens(isa: Avx2, w: &Block, x: Q8Rows, y: &Epilogue, format: Format, decode: Decode) {
+    let (mut sums, mut decoded) = (Sums::new(), [const { MaybeUninit::<Step>::uninit() }; STEPS]);
+    for first in (0..x.count()).step_by(TOKENS) {
+        let (w, x) = (&w.at(first), x.some(first, TOKENS.min(x.count() - first)));
+        let sums = sums.clear(isa, x.count());
+        let mut s = 0;
+        let mut steps = steps(w, format.header_bytes());
+        loop {
+            let mut count = 0;
+            for (out, (header, step)) in decoded.iter_mut().zip(&mut steps) {
+                prefetch(w, step);
+                // SAFETY: the caller's promise.
+                unsafe { decode(isa, header, step, out.as_mut_ptr()) };
+                count += 1;
+            }
+            if count == 0 {
+                break;
+            }
+            // SAFETY: these have just been decoded.
+            let steps = unsafe { core::slice::from_raw_parts(decoded.as_ptr().cast(), count) };
+            multiply(isa, &Decoded { steps, first: s, shape: Shape::of(format) }, x, sums);
+            s += count;
+        }
+        for t in 0..x.count() {
+            y.store(first + t, &isa.rows(sums[t]));
+        }
+    }
+}
+
+/// # Safety
+/// `out` may be written.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn decode<const KIND: u32>(isa: Avx2, header: &[u8], step: &[u8], out: *mut Step) {
+    let format = const { numbers::format::<KIND>() };
+    let (subs, numbers) = step.split_at(format.sub_bytes());
+    let (mut scales, mut mins) = ([isa.float(0.0); 2], [isa.float(0.0); 2]);
+    for part in 0..format.parts() {
+        scales[part] = factor::<Avx2, KIND>(isa, header, subs, (0, part));
+        if format.min {
+            mins[part] = factor::<Avx2, KIND>(isa, header, subs, (1, part));
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        for c in 0..COLUMNS {
+            (&raw mut (*out).columns[c]).write(column::<Avx2, KIND>(isa, numbers, c));
+        }
+        (&raw mut (*out).scales).write(scales);
+        (&raw mut (*out).mins).write(mins);
+    }
+}
+
+/// Steps `first..` of a block.
+struct Decoded<'a> {
+    steps: &'a [Step],
+    first: usize,
+    shape: Shape,
+}
+
+/// Adds what these steps add to all tokens' sums.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn multiply(isa: Avx2, w: &Decoded, x: Q8Rows, sums: &mut [Sum]) {
+    match w.shape {
+        Shape { class: SMALL, parts: 1, min: false, .. } => tiles::<SMALL, 1, false>(isa, w, x, sums),
+        Shape { class: SMALL, parts: 1, min: true, .. } => tiles::<SMALL, 1, true>(isa, w, x, sums),
+        Shape { class: SMALL, min: false, .. } => tiles::<SMALL, 2, false>(isa, w, x, sums),
+        Shape { class: SMALL, min: true, .. } => tiles::<SMALL, 2, true>(isa, w, x, sums),
+        Shape { class: MIDDLE, parts: 1, min: false, .. } => tiles::<MIDDLE, 1, false>(isa, w, x, sums),
+        Shape { class: MIDDLE, parts: 1, min: true, .. } => tiles::<MIDDLE, 1, true>(isa, w, x, sums),
+        Shape { class: MIDDLE, .. } => tiles::<MIDDLE, 2, false>(isa, w, x, sums),
+        Shape { min: false, .. } => tiles::<BYTES, 1, false>(isa, w, x, sums),
+        Shape { min: true, .. } => tiles::<BYTES, 1, true>(isa, w, x, sums),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn tiles<const CLASS: u32, const PARTS: usize, const MIN: bool>(isa: Avx2, w: &Decoded, x: Q8Rows, sums: &mut [Sum]) {
+    let mut t = 0;
+    while t < x.count() {
+        t += match x.count() - t {
+            1 => tile::<CLASS, PARTS, MIN, 1>(isa, w, x, t, sums),
+            2 | 3 => tile::<CLASS, PARTS, MIN, 2>(isa, w, x, t, sums),
+            // Six are as many as leave registers for the weights; eight are better done by fours.
+            6 | 7 | 9.. if CLASS == SMALL => tile::<CLASS, PARTS, MIN, 6>(isa, w, x, t, sums),
+            _ => tile::<CLASS, PARTS, MIN, 4>(isa, w, x, t, sums),
+        }
+    }
+}
+
+/// Tokens `t..t + T`; returns `T`.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn tile<const CLASS: u32, const PARTS: usize, const MIN: bool, const T: usize>(
+    isa: Avx2,
+    w: &Decoded,
+    x: Q8Rows,
+    t: usize,
+    sums: &mut [Sum],
+) -> usize {
+    let x = x.tile::<T>(t);
+    let Some(mut sums) = sums[t..].first_chunk_mut::<T>() else { return T };
+    let zero = w.shape.zero;
+    for (s, step) in w.steps.iter().enumerate() {
+        let groups = x.groups(w.first + s);
+        for part in 0..PARTS {
+            // Columns unrolled would be interleaved, for which there are too few registers.
+            let columns = black_box(columns(PARTS, part));
+            let products = products::<_, CLASS, T>(isa, step, columns, pick(PARTS, part, -zero), groups);
+            let min = if MIN { Some(step.mins[part]) } else { None };
+            // Until here the sums stay in memory: in registers they would take the place of the products.
+            sums = black_box(sums);
+            add(isa, products, (step.scales[part], min), pick(PARTS, part, 1), groups, sums);
+        }
+    }
+    T
+}
