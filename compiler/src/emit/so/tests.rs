@@ -288,22 +288,46 @@ fn other_programs_accept_the_files() {
     }
 }
 
-/// Every call of a kernel, as `trace.c` prints them.
-fn trace(directory: &Path, compiler: &str, runner: &[&str], artifact: &Path) -> Option<String> {
+/// `trace.c` as a program.
+fn tracer(directory: &Path, compiler: &str, more: &[&str]) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let program = directory.join(format!("trace-{compiler}"));
+    let program = directory.join(format!("trace-{compiler}{}", more.concat()));
     let include = root.join("../runtime/include");
     let source = root.join("tests/native/trace.c");
-    let flags = ["-std=c11", "-Wall", "-Werror", "-O1", "-o"].map(std::ffi::OsStr::new);
-    let files = [program.as_os_str(), source.as_os_str(), "-I".as_ref(), include.as_os_str(), "-ldl".as_ref()];
-    let compiled = tool(compiler, &[flags.as_slice(), &files].concat())?;
+    let flags = ["-std=c11", "-Wall", "-Werror", "-O1"].iter().chain(more).map(std::ffi::OsStr::new);
+    let files =
+        [source.as_os_str(), "-I".as_ref(), include.as_os_str(), "-ldl".as_ref(), "-o".as_ref(), program.as_os_str()];
+    let compiled = tool(compiler, &flags.chain(files).collect::<Vec<_>>())?;
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    Some(program)
+}
+
+/// Every call of a kernel, as `trace.c` prints them.
+fn trace(directory: &Path, compiler: &str, runner: &[&str], artifact: &Path) -> Option<String> {
+    let program = tracer(directory, compiler, &[])?;
     let command: Vec<&std::ffi::OsStr> =
         runner.iter().map(std::ffi::OsStr::new).chain([program.as_os_str(), artifact.as_os_str()]).collect();
     let (first, rest) = command.split_first()?;
     let output = tool(first.to_str()?, rest)?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// An artifact needs no library, so any C library's loader can load it. A static program of musl's has none, and says so.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn an_artifact_runs_in_a_program_of_another_c_library() {
+    let directory = tempfile::tempdir().unwrap();
+    with_whole_heads(RECIPES[1], |artifact| {
+        let path = directory.path().join("model.so");
+        write(&path, artifact, Options { target: target("x86_64-linux"), separate_weights: false }, &go_on).unwrap();
+        let Some(musl) = trace(directory.path(), "musl-gcc", &[], &path) else { return };
+        assert_eq!(musl, trace(directory.path(), "cc", &[], &path).unwrap());
+        let program = tracer(directory.path(), "musl-gcc", &["-static"]).unwrap();
+        let output = tool(program.to_str().unwrap(), &[path.as_os_str()]).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("Dynamic loading not supported"), "{said}");
+    });
 }
 
 #[cfg(target_arch = "x86_64")]

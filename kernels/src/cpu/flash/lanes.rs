@@ -73,4 +73,4 @@ impl Cell for u16 {
 
 /// `2^x` for `|x| <= 0.5` within a unit in the last place, by powers of `x`: the least largest relative error, found by weighted least squares.
 pub const EXP2: [f32; 7] =
-    [1.0, 0.693_147_2, 0.240_226_46, 0.055_503_286, 0.009_618_489, 0.001_339_993, 0.000_153_458_12];
+    [1.0, core::f32::consts::LN_2, 0.240_226_46, 0.055_503_286, 0.009_618_489, 0.001_339_993, 0.000_153_458_12];
