@@ -49,8 +49,8 @@ fn perf_reports_tensor_ops() {
     bench.arg("bench").arg(&world.native).args(["-p", "8", "-n", "100", "-r", "100", "--threads", "1"]);
     assert!(record(&mut bench).unwrap().status.success());
     let mut report = Command::new("perf");
-    report.args(["report", "--stdio", "--no-inline", "--children", "--call-graph", "none", "--sort", "dso,symbol", "--input"]);
-    let text = run(report.arg(&data));
+    report.args(["report", "--stdio", "--no-inline", "--children", "--call-graph", "none", "--sort", "dso,symbol"]);
+    let text = run(report.arg("--input").arg(&data));
     let ops = text.lines().filter(|line| line.contains("tiny.so") && line.contains("run_one.")).count();
     assert!(ops >= 3, "{text}");
 }
