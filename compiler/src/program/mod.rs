@@ -92,13 +92,15 @@ impl BufferKind {
 }
 
 impl Buffer {
-    /// Bytes from one token (or row) to the next; a multiple of 64.
+    /// Bytes from one token (or row) to the next; a multiple of 64, but not of 1024: a matmul's results for all tokens would
+    /// lie in a few sets of the cache, and push each other out before their lines are full.
     pub fn stride(&self) -> u64 {
         let width = self.width as usize;
-        match self.kind {
+        let bytes = match self.kind {
             BufferKind::F32 => 4 * padded_width(width) as u64,
             BufferKind::Q8 => q8_row_bytes(width) as u64,
-        }
+        };
+        if bytes.is_multiple_of(1024) { bytes + 64 } else { bytes }
     }
 
     /// Bytes for one token (or row) in its arena.

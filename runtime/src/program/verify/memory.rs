@@ -7,6 +7,9 @@ use crate::Result;
 use tc_kernels::abi::ACT_GROUP;
 use tc_kernels::layout::{matrix_bytes, padded_width, q8_row_bytes};
 
+/// Bytes that a row may leave unused, so that rows do not lie in the same sets of the cache.
+const MAX_PADDING: usize = 4096;
+
 /// The header, the program and the segments lie inside the file and apart from each other.
 pub fn check_segments(program: &Program, header: &Header) -> Result<()> {
     let mut taken = vec![
@@ -93,7 +96,7 @@ fn check_weight(weight: &Weight, segment: Segment) -> Result<()> {
     Ok(())
 }
 
-/// Each buffer has the stride its width gives and lies in its arena; the logits are f32 rows that the vocabulary fits in.
+/// Each buffer has a stride that its width fits in and lies in its arena; the logits are f32 rows that the vocabulary fits in.
 pub fn check_buffers(program: &Program) -> Result<()> {
     for (i, buffer) in program.buffers.iter().enumerate() {
         let place = format_args!("buffers[{i}] ({})", buffer.name.escape_debug()).to_string();
@@ -112,13 +115,14 @@ pub fn check_buffers(program: &Program) -> Result<()> {
 fn check_buffer(buffer: &Buffer, program: &Program) -> Result<()> {
     within("width", buffer.width, MAX_DIM)?;
     let width = buffer.width as usize;
-    let stride = match buffer.kind {
+    let row = match buffer.kind {
         BufferKind::F32 => 4 * padded_width(width),
         BufferKind::Q8 => q8_row_bytes(width),
     };
-    if buffer.stride as usize != stride {
+    let stride = buffer.stride as usize;
+    if stride < row || !stride.is_multiple_of(DATA_ALIGN as usize) || stride - row > MAX_PADDING {
         let kind = buffer.kind.name();
-        return Err(bad(format!("stride {}, but a row of {width} in {kind} takes {stride}", buffer.stride)));
+        return Err(bad(format!("stride {stride}, but a row of {width} in {kind} takes {row}")));
     }
     let arena = if buffer.over_rows { program.row_arena } else { program.token_arena };
     let end = buffer.offset.checked_add(stride as u64);
