@@ -64,8 +64,62 @@ pub struct Call {
     /// `[sequences][table_stride]` block ids: position `p` of a sequence lies in block `table[p / KV_BLOCK]`.
     pub tables: *const u32,
     pub table_stride: u32,
-    /// Element type of the cache: 0 = f32, 1 = f16.
+    /// Element type of the cache, a `KvType`.
     pub kv_dtype: u32,
+}
+
+/// Element types of the cache. A head's keys (or values) in a block are `KV_BLOCK * head_dim` elements; those of I8 are followed by
+/// a scale in f32 for each position: `max |x| / 127`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvType {
+    F32 = 0,
+    F16 = 1,
+    I8 = 2,
+}
+
+impl KvType {
+    pub const ALL: [KvType; 3] = [KvType::F32, KvType::F16, KvType::I8];
+
+    /// What the number stands for; f32 where nothing.
+    pub const fn of(number: u32) -> KvType {
+        match number {
+            1 => KvType::F16,
+            2 => KvType::I8,
+            _ => KvType::F32,
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            KvType::F32 => "f32",
+            KvType::F16 => "f16",
+            KvType::I8 => "i8",
+        }
+    }
+
+    pub const fn element_bytes(self) -> usize {
+        match self {
+            KvType::F32 => 4,
+            KvType::F16 => 2,
+            KvType::I8 => 1,
+        }
+    }
+
+    /// Bytes of a position's scale.
+    pub const fn scale_bytes(self) -> usize {
+        if matches!(self, KvType::I8) { 4 } else { 0 }
+    }
+
+    /// Bytes of one position's key, or of its value, for one head.
+    pub const fn position_bytes(self, head_dim: usize) -> usize {
+        head_dim * self.element_bytes() + self.scale_bytes()
+    }
+
+    /// Bytes of a head's keys, or of its values, in a block.
+    pub const fn head_bytes(self, head_dim: usize) -> usize {
+        KV_BLOCK * self.position_bytes(head_dim)
+    }
 }
 
 /// Whether an instruction works on all `n` tokens or only on the `rows` whose logits are asked for.

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Aligned, Noise, assert_close, call_of, each_variant, run, scalar};
-use tc_kernels::abi::{AttentionArgs, Call, KV_BLOCK, KV_TILE, RopeKvArgs};
+use tc_kernels::abi::{AttentionArgs, Call, KV_BLOCK, KV_TILE, KvType, RopeKvArgs};
 use tc_kernels::half::f16_to_f32;
 use tc_kernels::layout::padded_width;
 use tc_kernels::table::Chosen;
@@ -16,7 +16,7 @@ struct Shape {
     kv_heads: usize,
     head_dim: usize,
     window: usize,
-    f16: bool,
+    kv: KvType,
     norms: bool,
 }
 
@@ -34,8 +34,7 @@ struct Cache {
 
 impl Cache {
     fn new(shape: &Shape) -> Cache {
-        let size = if shape.f16 { 2 } else { 4 };
-        let block_bytes = LAYERS * 2 * shape.kv_heads * KV_BLOCK * shape.head_dim * size;
+        let block_bytes = LAYERS * 2 * shape.kv_heads * shape.kv.head_bytes(shape.head_dim);
         Cache { pool: Aligned::new(BLOCKS * block_bytes), block_bytes }
     }
 
@@ -47,7 +46,7 @@ impl Cache {
             kv_block_bytes: self.block_bytes,
             tables: TABLES.as_ptr().cast(),
             table_stride: TABLES[0].len() as u32,
-            kv_dtype: u32::from(shape.f16),
+            kv_dtype: shape.kv as u32,
             ..call_of(tokens.positions.len())
         }
     }
@@ -55,15 +54,16 @@ impl Cache {
     /// Element `i` of K (`part` 0) or V (1) as the ABI places it.
     fn get(&self, shape: &Shape, part: usize, head: usize, sequence: usize, position: usize, i: usize) -> f32 {
         let block = TABLES[sequence][position / KV_BLOCK] as usize;
-        let first = ((LAYER * 2 + part) * shape.kv_heads + head) * KV_BLOCK * shape.head_dim;
+        let head = ((LAYER * 2 + part) * shape.kv_heads + head) * shape.kv.head_bytes(shape.head_dim);
+        let bytes = &self.pool.bytes()[block * self.block_bytes + head..][..shape.kv.head_bytes(shape.head_dim)];
         let p = position % KV_BLOCK;
         let key = (p / KV_TILE * shape.head_dim + i) * KV_TILE + p % KV_TILE;
-        let within = if part == 0 { key } else { p * shape.head_dim + i };
-        let at = block * self.block_bytes / if shape.f16 { 2 } else { 4 } + first + within;
-        if shape.f16 {
-            f16_to_f32(u16::from_le_bytes(self.pool.bytes().as_chunks().0[at]))
-        } else {
-            self.pool.floats()[at]
+        let at = if part == 0 { key } else { p * shape.head_dim + i };
+        let float = |at: usize| f32::from_le_bytes(bytes.as_chunks().0[at]);
+        match shape.kv {
+            KvType::F32 => float(at),
+            KvType::F16 => f16_to_f32(u16::from_le_bytes(bytes.as_chunks().0[at])),
+            KvType::I8 => f32::from(bytes[at] as i8) * float(KV_BLOCK * shape.head_dim / 4 + p),
         }
     }
 }
@@ -168,8 +168,15 @@ fn shapes() -> Vec<Shape> {
     for (heads, kv_heads, head_dim) in
         [(9, 3, 64), (1, 1, 48), (4, 2, 8), (4, 1, 80), (5, 1, 128), (7, 1, 16), (20, 1, 32), (2, 1, 6), (2, 2, 20)]
     {
-        for (window, f16, norms) in [(0, false, false), (0, true, true), (40, true, false), (265, false, true)] {
-            shapes.push(Shape { heads, kv_heads, head_dim, window, f16, norms });
+        for (window, kv, norms) in [
+            (0, KvType::F32, false),
+            (0, KvType::F16, true),
+            (0, KvType::I8, true),
+            (40, KvType::F16, false),
+            (265, KvType::F32, true),
+            (265, KvType::I8, false),
+        ] {
+            shapes.push(Shape { heads, kv_heads, head_dim, window, kv, norms });
         }
     }
     shapes
@@ -188,8 +195,12 @@ fn rope_kv_against_scalar() {
             for (a, e) in q.floats().chunks(stride).zip(expected.floats().chunks(stride)) {
                 assert_close(&a[..width], &e[..width], 4e-6, &format!("q of {shape:?}"));
             }
-            // One unit in the last place of an f16 below 4.
-            let bound = if shape.f16 { 0.002 } else { 4e-6 };
+            // One unit in the last place of an f16 below 4; one step of the largest value there is over 127.
+            let bound = match shape.kv {
+                KvType::F32 => 4e-6,
+                KvType::F16 => 0.002,
+                KvType::I8 => 4.0 / 127.0,
+            };
             for (&p, &s) in tokens.positions.iter().zip(&tokens.sequences) {
                 for (part, head) in [(0, 0), (1, shape.kv_heads - 1)] {
                     for i in 0..shape.head_dim {

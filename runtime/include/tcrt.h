@@ -96,6 +96,11 @@ template <class T> inline T tcrt_init_(uint32_t version) {
 #define TCRT_KV_F32 1
 
 /**
+ * Keys and values in 8 bits with a scale for each head and position: half the memory, and long contexts are faster.
+ */
+#define TCRT_KV_I8 2
+
+/**
  * A token of the reply.
  */
 #define TCRT_EVENT_TOKEN 1
@@ -346,7 +351,7 @@ typedef struct tcrt_session_options {
    */
   uint32_t max_sequences;
   /**
-   * TCRT_KV_F16 or TCRT_KV_F32.
+   * TCRT_KV_F16, TCRT_KV_F32 or TCRT_KV_I8.
    */
   uint32_t kv_type;
   uint32_t reserved;

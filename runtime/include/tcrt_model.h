@@ -43,7 +43,7 @@ typedef struct tcrt_call {
     uint64_t kv_block_bytes;
     const uint32_t *tables;    /* [sequences][table_stride] block ids */
     uint32_t table_stride;
-    uint32_t kv_dtype;         /* 0: f32, 1: f16 */
+    uint32_t kv_dtype;         /* 0: f32, 1: f16, 2: i8 with scales */
 } tcrt_call;
 
 /* Runs tasks begin..end of a kernel; `args` is the kernel's own struct of constants. Each task is run once, by any thread. */

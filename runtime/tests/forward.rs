@@ -72,12 +72,14 @@ fn logits_are_those_of_plain_loops() {
 }
 
 #[test]
-fn an_f16_cache_stays_close() {
+fn a_cache_of_fewer_bits_stays_close() {
     let (toy, model) = model(SHAPE);
     let tokens = tokens(100, 2);
-    let options = EngineOptions { kv_dtype: KvType::F16, ..options(1, 100) };
-    let far = furthest(&fresh(&model, &options, &tokens, 100), &toy.reference(&tokens));
-    assert!(far > 0.0 && far < 1e-2, "{far}");
+    for (kv_dtype, bound) in [(KvType::F16, 1e-2), (KvType::I8, 0.1)] {
+        let options = EngineOptions { kv_dtype, ..options(1, 100) };
+        let far = furthest(&fresh(&model, &options, &tokens, 100), &toy.reference(&tokens));
+        assert!(far > 0.0 && far < bound, "{kv_dtype:?}: {far}");
+    }
 }
 
 #[test]

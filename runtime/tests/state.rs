@@ -73,7 +73,9 @@ fn forks_run_on_threads_of_their_own() {
 #[test]
 fn a_saved_session_goes_on_where_it_was() {
     let model = model(40);
-    for len in [0, 1, 63, 64, 65, 130] {
+    for (len, kv_dtype) in [0, 1, 63, 64, 65, 130].into_iter().flat_map(|len| KvType::ALL.map(|kv| (len, kv))) {
+        let session =
+            |model: &Arc<Model>| Session::new(Arc::clone(model), &EngineOptions { kv_dtype, ..options() }).unwrap();
         let mut before = session(&model);
         if len > 0 {
             before.prefill(&prompt(len)).unwrap();

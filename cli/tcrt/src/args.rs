@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use tc_kernels::table::Tier;
+use tcrt::KvType;
 
 #[derive(Parser)]
 #[command(name = "tcrt", version, about = "Runs models exported by tcc", arg_required_else_help = true)]
@@ -43,25 +44,19 @@ pub struct Engine {
     #[arg(long, value_name = "N")]
     pub chunk: Option<usize>,
     /// Element type of the KV cache
-    #[arg(long, value_name = "f16|f32", default_value = "f16")]
-    pub kv: KvDtype,
+    #[arg(long, value_name = "f16|f32|i8", default_value = "f16")]
+    pub kv: Kv,
 }
 
 #[derive(Clone, Copy)]
-pub enum KvDtype {
-    F16,
-    F32,
-}
+pub struct Kv(pub KvType);
 
-impl std::str::FromStr for KvDtype {
+impl std::str::FromStr for Kv {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "f16" => Ok(Self::F16),
-            "f32" => Ok(Self::F32),
-            _ => Err("must be f16 or f32".into()),
-        }
+        let found = KvType::ALL.into_iter().find(|known| known.name() == text);
+        found.map(Kv).ok_or_else(|| "must be f16, f32 or i8".into())
     }
 }
 

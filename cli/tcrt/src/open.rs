@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tcrt::chat::ChatFormat;
 use tcrt::tokenizer::Tokenizer;
-use tcrt::{EngineOptions, KvType, Model};
+use tcrt::{EngineOptions, Model};
 
 use crate::args;
 use crate::output::{Failure, Result, failure};
@@ -38,16 +38,12 @@ pub fn chat_format(model: &Model) -> Result<ChatFormat> {
 }
 
 pub fn engine_options(args: &args::Engine) -> EngineOptions {
-    let kv_dtype = match args.kv {
-        args::KvDtype::F16 => KvType::F16,
-        args::KvDtype::F32 => KvType::F32,
-    };
     let default = EngineOptions::default();
     EngineOptions {
         threads: args.threads.unwrap_or(default.threads),
         chunk: args.chunk.unwrap_or(default.chunk),
         context: args.context.unwrap_or(default.context),
-        kv_dtype,
+        kv_dtype: args.kv.0,
         ..default
     }
 }

@@ -1,15 +1,22 @@
 //! The KV cache as tasks see it: one KV head's rows of one sequence. Making a view is unsafe and says what must hold; using one
 //! is safe.
 
-use crate::abi::{AttentionArgs, Call, KV_BLOCK, KV_TILE, Partial, RopeKvArgs, SEGMENT};
+use crate::abi::{AttentionArgs, Call, KV_BLOCK, KV_TILE, KvType, Partial, RopeKvArgs, SEGMENT};
+use crate::cpu::q8::inverse_scale;
 
 /// An element of the KV cache.
 pub trait Element: Copy {
+    const KIND: KvType;
+    /// Whether a position's elements are to be multiplied by its scale.
+    const SCALED: bool = matches!(Self::KIND, KvType::I8);
+
     fn to_f32(self) -> f32;
     fn from_f32(value: f32) -> Self;
 }
 
 impl Element for f32 {
+    const KIND: KvType = KvType::F32;
+
     fn to_f32(self) -> f32 {
         self
     }
@@ -20,6 +27,8 @@ impl Element for f32 {
 
 /// f16 as its bits.
 impl Element for u16 {
+    const KIND: KvType = KvType::F16;
+
     fn to_f32(self) -> f32 {
         crate::half::f16_to_f32(self)
     }
@@ -27,6 +36,38 @@ impl Element for u16 {
         crate::half::f32_to_f16(value)
     }
 }
+
+impl Element for i8 {
+    const KIND: KvType = KvType::I8;
+
+    fn to_f32(self) -> f32 {
+        f32::from(self)
+    }
+    fn from_f32(value: f32) -> i8 {
+        value.round_ties_even() as i8
+    }
+}
+
+/// `$f::<E>($arguments)` for the element type of a cache.
+macro_rules! each_element {
+    ($kind:expr, $E:ident => $call:expr) => {
+        match $kind {
+            crate::abi::KvType::F32 => {
+                type $E = f32;
+                $call
+            }
+            crate::abi::KvType::F16 => {
+                type $E = u16;
+                $call
+            }
+            crate::abi::KvType::I8 => {
+                type $E = i8;
+                $call
+            }
+        }
+    };
+}
+pub(crate) use each_element;
 
 /// One KV head's rows of one sequence in one layer of the cache.
 #[derive(Clone, Copy)]
@@ -38,7 +79,7 @@ pub struct Cached<'a> {
     k_offset: usize,
     v_offset: usize,
     head_dim: usize,
-    pub f16: bool,
+    pub kind: KvType,
 }
 
 impl<'a> Cached<'a> {
@@ -53,19 +94,39 @@ impl<'a> Cached<'a> {
             let sequence = *call.sequences.add(t) as usize;
             core::slice::from_raw_parts(call.tables.add(sequence * call.table_stride as usize), blocks)
         };
-        let size = if call.kv_dtype == 1 { 2 } else { 4 };
-        let head_bytes = KV_BLOCK * head_dim * size;
+        let kind = KvType::of(call.kv_dtype);
+        let head_bytes = kind.head_bytes(head_dim);
         let k_offset = layer * 2 * kv_heads * head_bytes + head * head_bytes;
         let v_offset = k_offset + kv_heads * head_bytes;
-        Cached { kv: call.kv, table, block_bytes: call.kv_block_bytes, k_offset, v_offset, head_dim, f16: size == 2 }
+        Cached { kv: call.kv, table, block_bytes: call.kv_block_bytes, k_offset, v_offset, head_dim, kind }
     }
 
     /// Element `within` of this head's K or V (as `offset` says) in the block that holds `position`.
     fn at<E: Element>(&self, position: usize, offset: usize, within: usize) -> *mut E {
-        assert!(self.f16 == (size_of::<E>() == 2));
+        assert!(self.kind == E::KIND);
         let block = self.table[position / KV_BLOCK] as usize;
         // SAFETY: block ids are of the pool, and the offset lies within a block.
         unsafe { self.kv.add(block * self.block_bytes + offset).cast::<E>().add(within) }
+    }
+
+    /// The scales of K or V (as `offset` says) in the block that holds `position`, of a kind that has them.
+    fn scales(&self, position: usize, offset: usize) -> *mut f32 {
+        assert!(self.kind == KvType::I8);
+        let block = self.table[position / KV_BLOCK] as usize;
+        // SAFETY: as above; scales follow the elements, and both sizes are multiples of 4.
+        unsafe { self.kv.add(block * self.block_bytes + offset + KV_BLOCK * self.head_dim).cast() }
+    }
+
+    /// Those of `count` positions from `position` on, which lie in one block; none for a kind that has none.
+    ///
+    /// # Safety
+    /// What is read of them was written before, and none writes now.
+    unsafe fn scales_of<E: Element>(&self, position: usize, offset: usize, count: usize) -> &'a [f32] {
+        if !E::SCALED {
+            return &[];
+        }
+        // SAFETY: a block has one for each of its positions.
+        unsafe { core::slice::from_raw_parts(self.scales(position, offset).add(position % KV_BLOCK), count) }
     }
 
     /// Whether a position's block is the same in both.
@@ -81,7 +142,13 @@ impl<'a> Cached<'a> {
         unsafe {
             let k = self.at::<E>(position, self.k_offset, 0).cast_const();
             let v = self.at::<E>(position, self.v_offset, 0).cast_const();
-            KvBlock { k: core::slice::from_raw_parts(k, count), v: core::slice::from_raw_parts(v, count) }
+            let first = position / KV_BLOCK * KV_BLOCK;
+            KvBlock {
+                k: core::slice::from_raw_parts(k, count),
+                v: core::slice::from_raw_parts(v, count),
+                k_scales: self.scales_of::<E>(first, self.k_offset, KV_BLOCK),
+                v_scales: self.scales_of::<E>(first, self.v_offset, KV_BLOCK),
+            }
         }
     }
 
@@ -99,6 +166,8 @@ impl<'a> Cached<'a> {
             Span {
                 k: core::slice::from_raw_parts(k, tiles.len() * tile),
                 v: core::slice::from_raw_parts(v, count * self.head_dim),
+                k_scales: self.scales_of::<E>(begin, self.k_offset, count),
+                v_scales: self.scales_of::<E>(begin, self.v_offset, count),
                 skip: first % KV_TILE,
                 head_dim: self.head_dim,
             }
@@ -113,6 +182,9 @@ pub struct KvBlock<'a, E> {
     pub k: &'a [E],
     /// `[KV_BLOCK][head_dim]`
     pub v: &'a [E],
+    /// `[KV_BLOCK]`, or none.
+    pub k_scales: &'a [f32],
+    pub v_scales: &'a [f32],
 }
 
 /// Keys and values of a few positions.
@@ -122,6 +194,9 @@ pub struct Span<'a, E> {
     pub k: &'a [E],
     /// `[positions][head_dim]`
     pub v: &'a [E],
+    /// `[positions]`, or none.
+    k_scales: &'a [f32],
+    v_scales: &'a [f32],
     /// Positions of the first tile before the span.
     pub skip: usize,
     pub head_dim: usize,
@@ -130,6 +205,11 @@ pub struct Span<'a, E> {
 impl<'a, E: Element> Span<'a, E> {
     pub fn len(&self) -> usize {
         self.v.len() / self.head_dim
+    }
+
+    /// What the key and the value of position `p` are to be multiplied by.
+    pub fn scales(&self, p: usize) -> [f32; 2] {
+        if E::SCALED { [self.k_scales[p], self.v_scales[p]] } else { [1.0; 2] }
     }
 
     /// Element `i` of the key of the span's position `p`.
@@ -273,8 +353,28 @@ impl<'a> RopeKv<'a> {
         }
     }
 
-    pub fn f16_cache(&self) -> bool {
-        self.cache.f16
+    pub fn kind(&self) -> KvType {
+        self.cache.kind
+    }
+
+    /// What this token's key is to be multiplied by before it is rounded, where its largest element is `largest`. Writes the scale.
+    pub fn scale_key<E: Element>(&mut self, largest: f32) -> f32 {
+        self.scale::<E>(self.cache.k_offset, largest)
+    }
+
+    pub fn scale_value<E: Element>(&mut self, largest: f32) -> f32 {
+        self.scale::<E>(self.cache.v_offset, largest)
+    }
+
+    fn scale<E: Element>(&mut self, offset: usize, largest: f32) -> f32 {
+        if !E::SCALED {
+            return 1.0;
+        }
+        let inverse = inverse_scale(largest);
+        let scale = if inverse == 0.0 { 0.0 } else { largest / 127.0 };
+        // SAFETY: a token's position is its own in this call, and only this task writes this head there.
+        unsafe { self.cache.scales(self.position, offset).add(self.position % KV_BLOCK).write(scale) };
+        inverse
     }
 
     /// Writes element `i` of this token's key.

@@ -56,6 +56,8 @@ impl SessionCell {
 pub const TCRT_KV_F16: u32 = 0;
 /// Keys and values in f32: twice the memory.
 pub const TCRT_KV_F32: u32 = 1;
+/// Keys and values in 8 bits with a scale for each head and position: half the memory, and long contexts are faster.
+pub const TCRT_KV_I8: u32 = 2;
 
 /// Options of a session. Set `size` and `version`; zero everywhere else is the default.
 #[repr(C)]
@@ -71,7 +73,7 @@ pub struct tcrt_session_options {
     pub context: u32,
     /// How many sessions there may be at once of this one and its forks; 0: 1, so none can be forked.
     pub max_sequences: u32,
-    /// TCRT_KV_F16 or TCRT_KV_F32.
+    /// TCRT_KV_F16, TCRT_KV_F32 or TCRT_KV_I8.
     pub kv_type: u32,
     pub reserved: u32,
 }
@@ -127,6 +129,7 @@ fn engine_options(options: &tcrt_session_options) -> Outcome<EngineOptions> {
     let kv_dtype = match options.kv_type {
         TCRT_KV_F16 => KvType::F16,
         TCRT_KV_F32 => KvType::F32,
+        TCRT_KV_I8 => KvType::I8,
         other => return fail(TCRT_INVALID_ARGUMENT, format!("kv_type is {other}")),
     };
     if options.reserved != 0 {

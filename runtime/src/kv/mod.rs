@@ -12,31 +12,8 @@ use crate::program::Cache;
 use crate::sys::Memory;
 use crate::{Error, ErrorKind, Result};
 use blocks::Blocks;
-/// Positions of a block.
-pub use tc_kernels::abi::KV_BLOCK;
-
-/// Element type of the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KvType {
-    F32 = 0,
-    F16 = 1,
-}
-
-impl KvType {
-    pub fn bytes(self) -> usize {
-        match self {
-            KvType::F32 => 4,
-            KvType::F16 => 2,
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            KvType::F32 => "f32",
-            KvType::F16 => "f16",
-        }
-    }
-}
+/// Positions of a block, and the type of its elements.
+pub use tc_kernels::abi::{KV_BLOCK, KvType};
 
 /// A sequence of an engine. One that was removed is recognised, even when its slot is in use again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,7 +44,8 @@ pub struct KvShape {
 impl KvShape {
     pub fn new(cache: Cache, dtype: KvType, context: usize, sequences: usize) -> KvShape {
         // The verifier bounds a block to 2^34 values.
-        let block_bytes = cache.block_values() as usize * dtype.bytes();
+        let heads = 2 * cache.layers as usize * cache.kv_heads as usize;
+        let block_bytes = heads * dtype.head_bytes(cache.head_dim as usize);
         KvShape { dtype, block_bytes, context, sequences, blocks_each: context.div_ceil(KV_BLOCK) }
     }
 

@@ -113,7 +113,7 @@ impl Header {
         }
         let dtype = engine.kv_dtype();
         if self.kv_dtype != dtype as u32 {
-            let saved = [KvType::F32, KvType::F16].into_iter().find(|known| *known as u32 == self.kv_dtype);
+            let saved = KvType::ALL.into_iter().find(|known| *known as u32 == self.kv_dtype);
             let saved = saved.map_or("unknown", KvType::name);
             let message = format!("the session's state has a cache of {saved}, this session one of {}", dtype.name());
             return Err(Error::invalid_argument(message));

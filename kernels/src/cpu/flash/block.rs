@@ -157,6 +157,19 @@ impl<E: Cell, const N: usize, const V: usize> SomeDots<'_, E, N, V> {
     }
 }
 
+/// Multiplies what belongs to a position by the position's scale, where there are scales. They are arbitrary where nothing was written.
+#[inline(always)]
+pub fn rescale<L: Lanes>(l: L, scores: &mut [[f32; KV_BLOCK]], scales: &[f32]) {
+    if scales.is_empty() {
+        return;
+    }
+    for scores in scores {
+        for (scores, scales) in scores.chunks_exact_mut(L::WIDTH).zip(scales.chunks_exact(L::WIDTH)) {
+            l.store(scores, l.mul(l.load(scores), l.load(scales)));
+        }
+    }
+}
+
 /// Turns queries' scores into weights and updates their sums, and by what earlier sums shrink.
 pub struct Soften<'a> {
     pub scores: &'a mut [[f32; KV_BLOCK]],

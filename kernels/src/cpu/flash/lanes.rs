@@ -24,10 +24,12 @@ pub trait Lanes: Copy {
     /// The first `WIDTH` values.
     fn load(self, x: &[f32]) -> Self::V;
     fn load_f16(self, x: &[u16]) -> Self::V;
+    fn load_i8(self, x: &[i8]) -> Self::V;
     fn store(self, x: &mut [f32], value: Self::V);
     /// A row of each tile of a vector, one after the other; where one tile is a vector, the second is ignored.
     fn tiles(self, x: [&[f32; KV_TILE]; 2]) -> Self::V;
     fn tiles_f16(self, x: [&[u16; KV_TILE]; 2]) -> Self::V;
+    fn tiles_i8(self, x: [&[i8; KV_TILE]; 2]) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
@@ -68,6 +70,18 @@ impl Cell for u16 {
     #[inline(always)]
     fn tiles<L: Lanes>(l: L, x: [&[u16; KV_TILE]; 2]) -> L::V {
         l.tiles_f16(x)
+    }
+}
+
+impl Cell for i8 {
+    #[inline(always)]
+    fn load<L: Lanes>(l: L, x: &[i8]) -> L::V {
+        l.load_i8(x)
+    }
+
+    #[inline(always)]
+    fn tiles<L: Lanes>(l: L, x: [&[i8; KV_TILE]; 2]) -> L::V {
+        l.tiles_i8(x)
     }
 }
 

@@ -17,8 +17,8 @@ mod lanes;
 pub use lanes::{Cell, EXP2, Lanes, Work};
 
 use crate::abi::{KV_BLOCK, Partial};
-use crate::cpu::cached::{Heads, KvBlock, segments, spans};
-use block::{Scores, Soften, scores, weigh};
+use crate::cpu::cached::{Heads, KvBlock, each_element, segments, spans};
+use block::{Scores, Soften, rescale, scores, weigh};
 use core::f32::consts::LOG2_E;
 
 /// The largest score where there is none: less than any, but a number, whose differences are numbers.
@@ -38,10 +38,7 @@ pub fn fits<L: Lanes>(head_dim: usize) -> bool {
 #[inline(always)]
 pub fn attention<L: Lanes>(l: L, tokens: &mut [Heads]) {
     for tokens in tokens.chunk_by_mut(|a, b| a.cache.same_sequence(&b.cache)) {
-        match tokens[0].cache.f16 {
-            true => sequence::<L, u16>(l, tokens),
-            false => sequence::<L, f32>(l, tokens),
-        }
+        each_element!(tokens[0].cache.kind, E => sequence::<L, E>(l, tokens));
     }
 }
 
@@ -149,7 +146,9 @@ impl<const Q: usize, const VALUES: usize> Sums<Q, VALUES> {
         let positions = begin % KV_BLOCK..(end - 1) % KV_BLOCK + 1;
         let scale = tile.tokens[0].scale * LOG2_E;
         scores(l, queries, scale, block.k, block.v, &positions, &mut self.scores);
+        rescale(l, &mut self.scores[..queries.len()], block.k_scales);
         self.soften(l, tile, begin, end);
+        rescale(l, &mut self.scores[..queries.len()], block.v_scales);
         let y = &mut self.y[..queries.len() * tile.head_dim];
         let ahead = next.map_or(&[][..], |next| next.k);
         weigh(l, &self.scores, block.v, ahead, &positions, &self.shrink, y);

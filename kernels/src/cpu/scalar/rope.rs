@@ -1,7 +1,7 @@
 //! Rotary position embedding and the cache write.
 
 use crate::abi::RopeTableArgs;
-use crate::cpu::cached::{Element, RopeKv};
+use crate::cpu::cached::{Element, RopeKv, each_element};
 
 use super::norm::inverse_rms;
 
@@ -27,7 +27,7 @@ fn dynamic_theta(args: &RopeTableArgs, position: u32) -> f64 {
 }
 
 pub fn rope_kv(token: RopeKv) {
-    if token.f16_cache() { rope_kv_as::<u16>(token) } else { rope_kv_as::<f32>(token) }
+    each_element!(token.kind(), E => rope_kv_as::<E>(token));
 }
 
 fn rope_kv_as<E: Element>(mut token: RopeKv) {
@@ -36,9 +36,15 @@ fn rope_kv_as<E: Element>(mut token: RopeKv) {
         rotate(x, token.q_norm, token.eps, cos, sin, |i, value| y[i] = value);
     }
     let (k, v, k_norm, eps) = (token.k, token.v, token.k_norm, token.eps);
-    rotate(k, k_norm, eps, cos, sin, |i, value| token.put_key(i, E::from_f32(value)));
+    let mut largest = 0f32;
+    if E::SCALED {
+        rotate(k, k_norm, eps, cos, sin, |_, value| largest = largest.max(value.abs()));
+    }
+    let inverse = token.scale_key::<E>(largest);
+    rotate(k, k_norm, eps, cos, sin, |i, value| token.put_key(i, E::from_f32(value * inverse)));
+    let inverse = token.scale_value::<E>(v.iter().fold(0.0, |most, value| most.max(value.abs())));
     for (out, value) in token.value_row::<E>().iter_mut().zip(v) {
-        *out = E::from_f32(*value);
+        *out = E::from_f32(*value * inverse);
     }
 }
 

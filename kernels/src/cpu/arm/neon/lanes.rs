@@ -117,6 +117,18 @@ impl Cell for u16 {
     }
 }
 
+impl Cell for i8 {
+    #[inline(always)]
+    unsafe fn store4(x: &mut [i8; 4], value: float32x4_t) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let words = vqmovn_s32(vcvtnq_s32_f32(value));
+            let bytes = vqmovn_s16(vcombine_s16(words, words));
+            *x = vget_lane_u32::<0>(vreinterpret_u32_s8(bytes)).to_le_bytes().map(|byte| byte as i8);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

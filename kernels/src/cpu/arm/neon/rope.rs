@@ -2,7 +2,7 @@
 
 use core::arch::aarch64::*;
 
-use crate::cpu::cached::RopeKv;
+use crate::cpu::cached::{RopeKv, each_element};
 use crate::cpu::scalar;
 
 use super::lanes::{Cell, load, store};
@@ -13,7 +13,7 @@ pub fn rope_kv(token: RopeKv) {
     if !token.head_dim.is_multiple_of(8) {
         return scalar::rope::rope_kv(token);
     }
-    if token.f16_cache() { rope_kv_as::<u16>(token) } else { rope_kv_as::<f32>(token) }
+    each_element!(token.kind(), E => rope_kv_as::<E>(token));
 }
 
 #[target_feature(enable = "neon")]
@@ -23,18 +23,36 @@ fn rope_kv_as<E: Cell>(mut token: RopeKv) {
         rotate(x, token.q_norm, token.eps, &angles, |i, value| store(&mut y.as_chunks_mut().0[i / 4], value));
     }
     let (k, v, k_norm, eps) = (token.k, token.v, token.k_norm, token.eps);
+    let mut most = vdupq_n_f32(0.0);
+    if E::SCALED {
+        rotate(k, k_norm, eps, &angles, |_, value| most = vmaxq_f32(most, vabsq_f32(value)));
+    }
+    let inverse = token.scale_key::<E>(vmaxvq_f32(most));
     rotate(k, k_norm, eps, &angles, |i, value| {
         let mut cells = [E::from_f32(0.0); 4];
         // SAFETY: this function has the features.
-        unsafe { E::store4(&mut cells, value) }
+        unsafe { E::store4(&mut cells, scaled::<E>(value, inverse)) }
         for (j, cell) in cells.into_iter().enumerate() {
             token.put_key(i + j, cell);
         }
     });
+    let mut most = vdupq_n_f32(0.0);
+    if E::SCALED {
+        for v in v.as_chunks().0 {
+            most = vmaxq_f32(most, vabsq_f32(load(v)));
+        }
+    }
+    let inverse = token.scale_value::<E>(vmaxvq_f32(most));
     for (v, out) in v.as_chunks().0.iter().zip(token.value_row::<E>().as_chunks_mut().0) {
         // SAFETY: this function has the features.
-        unsafe { E::store4(out, load(v)) }
+        unsafe { E::store4(out, scaled::<E>(load(v), inverse)) }
     }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn scaled<E: Cell>(value: float32x4_t, inverse: f32) -> float32x4_t {
+    if E::SCALED { vmulq_n_f32(value, inverse) } else { value }
 }
 
 struct Angles<'a> {

@@ -55,6 +55,11 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn load_i8(self, x: &[i8]) -> __m256 {
+        vector!(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(x[..8].as_ptr().cast()))))
+    }
+
+    #[inline(always)]
     fn store(self, x: &mut [f32], value: __m256) {
         vector!(_mm256_storeu_ps(x[..8].as_mut_ptr(), value));
     }
@@ -67,6 +72,11 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn tiles_f16(self, x: [&[u16; KV_TILE]; 2]) -> __m256 {
         self.load_f16(x[0])
+    }
+
+    #[inline(always)]
+    fn tiles_i8(self, x: [&[i8; KV_TILE]; 2]) -> __m256 {
+        self.load_i8(x[0])
     }
 
     #[inline(always)]

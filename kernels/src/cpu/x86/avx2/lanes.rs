@@ -65,6 +65,13 @@ pub fn largest(x: __m256) -> f32 {
     _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
 }
 
+/// The largest magnitude of eight values, or `most`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn largest_magnitude(most: __m256, x: __m256) -> __m256 {
+    _mm256_max_ps(most, _mm256_andnot_ps(_mm256_set1_ps(-0.0), x))
+}
+
 /// `e^x`, within 2 units in the last place for −87.3 <= x <= 88; beyond, the value at that end.
 ///
 /// `e^x = 2^n e^r` with `n = round(x / ln 2)` and `|r| <= ln 2 / 2`; ln 2 is split in two so that `r` keeps its bits.
@@ -108,6 +115,18 @@ impl Cell for u16 {
     unsafe fn store8(x: &mut [u16; 8], value: __m256) {
         // SAFETY: the caller's promise; eight values, any alignment.
         unsafe { _mm_storeu_si128(x.as_mut_ptr().cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value)) }
+    }
+}
+
+impl Cell for i8 {
+    #[inline(always)]
+    unsafe fn store8(x: &mut [i8; 8], value: __m256) {
+        // SAFETY: the caller's promise; eight values, any alignment.
+        unsafe {
+            let value = _mm256_cvtps_epi32(value);
+            let words = _mm_packs_epi32(_mm256_castsi256_si128(value), _mm256_extracti128_si256::<1>(value));
+            _mm_storel_epi64(x.as_mut_ptr().cast(), _mm_packs_epi16(words, words));
+        }
     }
 }
 

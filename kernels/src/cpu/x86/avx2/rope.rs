@@ -2,10 +2,10 @@
 
 use core::arch::x86_64::*;
 
-use crate::cpu::cached::RopeKv;
+use crate::cpu::cached::{RopeKv, each_element};
 use crate::cpu::scalar;
 
-use super::lanes::{Cell, load, store};
+use super::lanes::{Cell, largest, largest_magnitude, load, store};
 use super::norm::inverse_rms;
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -13,7 +13,7 @@ pub fn rope_kv(token: RopeKv) {
     if !token.head_dim.is_multiple_of(16) {
         return scalar::rope::rope_kv(token);
     }
-    if token.f16_cache() { rope_kv_as::<u16>(token) } else { rope_kv_as::<f32>(token) }
+    each_element!(token.kind(), E => rope_kv_as::<E>(token));
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -23,18 +23,36 @@ fn rope_kv_as<E: Cell>(mut token: RopeKv) {
         rotate(x, token.q_norm, token.eps, &angles, |i, value| store(&mut y.as_chunks_mut().0[i / 8], value));
     }
     let (k, v, k_norm, eps) = (token.k, token.v, token.k_norm, token.eps);
+    let mut most = _mm256_setzero_ps();
+    if E::SCALED {
+        rotate(k, k_norm, eps, &angles, |_, value| most = largest_magnitude(most, value));
+    }
+    let inverse = _mm256_set1_ps(token.scale_key::<E>(largest(most)));
     rotate(k, k_norm, eps, &angles, |i, value| {
         let mut cells = [E::from_f32(0.0); 8];
         // SAFETY: this function has the features.
-        unsafe { E::store8(&mut cells, value) }
+        unsafe { E::store8(&mut cells, scaled::<E>(value, inverse)) }
         for (j, cell) in cells.into_iter().enumerate() {
             token.put_key(i + j, cell);
         }
     });
+    let mut most = _mm256_setzero_ps();
+    if E::SCALED {
+        for v in v.as_chunks().0 {
+            most = largest_magnitude(most, load(v));
+        }
+    }
+    let inverse = _mm256_set1_ps(token.scale_value::<E>(largest(most)));
     for (v, out) in v.as_chunks().0.iter().zip(token.value_row::<E>().as_chunks_mut().0) {
         // SAFETY: this function has the features.
-        unsafe { E::store8(out, load(v)) }
+        unsafe { E::store8(out, scaled::<E>(load(v), inverse)) }
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn scaled<E: Cell>(value: __m256, inverse: __m256) -> __m256 {
+    if E::SCALED { _mm256_mul_ps(value, inverse) } else { value }
 }
 
 struct Angles<'a> {

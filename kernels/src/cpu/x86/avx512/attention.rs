@@ -55,6 +55,11 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn load_i8(self, x: &[i8]) -> __m512 {
+        vector!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x[..16].as_ptr().cast()))))
+    }
+
+    #[inline(always)]
     fn store(self, x: &mut [f32], value: __m512) {
         vector!(_mm512_storeu_ps(x[..16].as_mut_ptr(), value));
     }
@@ -72,6 +77,14 @@ impl Lanes for Avx512 {
         vector!({
             let low = _mm256_castsi128_si256(_mm_loadu_si128(x[0].as_ptr().cast()));
             _mm512_cvtph_ps(_mm256_inserti128_si256::<1>(low, _mm_loadu_si128(x[1].as_ptr().cast())))
+        })
+    }
+
+    #[inline(always)]
+    fn tiles_i8(self, x: [&[i8; KV_TILE]; 2]) -> __m512 {
+        vector!({
+            let (low, high) = (_mm_loadl_epi64(x[0].as_ptr().cast()), _mm_loadl_epi64(x[1].as_ptr().cast()));
+            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_unpacklo_epi64(low, high)))
         })
     }
 
