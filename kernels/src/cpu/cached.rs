@@ -187,6 +187,12 @@ pub struct KvBlock<'a, E> {
     pub v_scales: &'a [f32],
 }
 
+/// Elements as they lie in memory.
+pub fn bytes<E: Element>(elements: &[E]) -> &[u8] {
+    // SAFETY: an element is a number without padding, and any number is bytes.
+    unsafe { core::slice::from_raw_parts(elements.as_ptr().cast(), size_of_val(elements)) }
+}
+
 /// Keys and values of a few positions.
 #[derive(Clone, Copy)]
 pub struct Span<'a, E> {

@@ -1,31 +1,55 @@
 //! What some queries do with one block of the cache.
 
+use core::hint::black_box;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use crate::abi::{KV_BLOCK, KV_TILE};
 
 use super::lanes::{Cell, Lanes, Work};
 
-/// Inputs or positions between two times that something is asked for ahead.
+/// Inputs or positions whose products are one piece of code, and between two times that something is asked for ahead. Heads are
+/// multiples of it.
 const TURN: usize = 8;
 
+/// `0..TURN`, unrolled for few queries. Unrolled for many, the compiler would interleave products for which there are too few registers.
+#[inline(always)]
+fn turn<const N: usize>() -> Range<usize> {
+    if const { N < 4 } { 0..TURN } else { black_box(0..TURN) }
+}
+
 /// What will be read next, asked for in as many steps as there is work meanwhile.
-struct Ahead<'a, E> {
-    cells: &'a [E],
+struct Ahead<'a> {
+    bytes: &'a [u8],
     each: usize,
 }
 
-impl<'a, E: Copy> Ahead<'a, E> {
+impl<'a> Ahead<'a> {
     #[inline(always)]
-    fn new(cells: &'a [E], steps: usize) -> Self {
-        Ahead { cells, each: cells.len().div_ceil(steps) }
+    fn new(bytes: &'a [u8], steps: usize) -> Self {
+        Ahead { bytes, each: bytes.len().div_ceil(steps) }
     }
 
     #[inline(always)]
     fn step<L: Lanes>(&mut self, l: L) {
-        let (now, later) = self.cells.split_at(self.each.min(self.cells.len()));
-        now.iter().step_by(64 / size_of::<E>()).for_each(|cell| l.prefetch(cell));
-        self.cells = later;
+        let (now, later) = self.bytes.split_at(self.each.min(self.bytes.len()));
+        now.iter().step_by(64).for_each(|byte| l.prefetch(byte));
+        self.bytes = later;
+    }
+}
+
+/// Elements become f32, in the order in which they lie; a multiple of a vector's.
+pub struct Widen<'a, E> {
+    pub from: &'a [E],
+    pub to: &'a mut [MaybeUninit<f32>],
+}
+
+impl<E: Cell> Work for Widen<'_, E> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        for (from, to) in self.from.chunks_exact(L::WIDTH).zip(self.to.chunks_exact_mut(L::WIDTH)) {
+            l.store_new(to, E::load(l, from));
+        }
     }
 }
 
@@ -69,7 +93,7 @@ pub fn scores<L: Lanes, E: Cell, const Q: usize>(
     queries: &[&[f32]],
     scale: f32,
     k: &[E],
-    ahead: &[E],
+    ahead: &[u8],
     positions: &Range<usize>,
     out: &mut Scores<Q>,
 ) {
@@ -91,7 +115,7 @@ struct Dots<'a, E> {
     queries: &'a [&'a [f32]],
     scale: f32,
     k: &'a [E],
-    ahead: &'a [E],
+    ahead: &'a [u8],
     positions: &'a Range<usize>,
     out: &'a mut [[f32; KV_BLOCK]],
 }
@@ -134,7 +158,7 @@ impl<E: Cell, const N: usize, const V: usize> Work for SomeDots<'_, E, N, V> {
 impl<E: Cell, const N: usize, const V: usize> SomeDots<'_, E, N, V> {
     /// Vectors `j..j + V`.
     #[inline(always)]
-    fn add<L: Lanes>(&self, l: L, j: usize, ahead: &mut Ahead<E>, sums: &mut [[L::V; V]; N]) {
+    fn add<L: Lanes>(&self, l: L, j: usize, ahead: &mut Ahead, sums: &mut [[L::V; V]; N]) {
         let head_dim = self.0.queries[0].len();
         let mut queries: [&[f32]; N] = [&[]; N];
         for i in 0..N {
@@ -148,10 +172,18 @@ impl<E: Cell, const N: usize, const V: usize> SomeDots<'_, E, N, V> {
                 tiles[v][t] = &self.0.k.as_chunks().0[tile * head_dim..][..head_dim];
             }
         }
-        for first in (0..head_dim).step_by(TURN) {
+        for c in 0..head_dim / TURN {
             ahead.step(l);
-            for d in first..head_dim.min(first + TURN) {
-                outer!(l, sums, N, V, i => l.splat(queries[i][d]), v => E::tiles(l, [&tiles[v][0][d], &tiles[v][1][d]]));
+            let mut q: [&[f32; TURN]; N] = [&[0.0; TURN]; N];
+            for i in 0..N {
+                q[i] = &queries[i].as_chunks().0[c];
+            }
+            let mut k: [[&[[E; KV_TILE]; TURN]; 2]; V] = [[&tiles[0][0].as_chunks().0[c]; 2]; V];
+            for v in 0..V {
+                k[v] = [&tiles[v][0].as_chunks().0[c], &tiles[v][1].as_chunks().0[c]];
+            }
+            for d in turn::<N>() {
+                outer!(l, sums, N, V, i => l.splat(q[i][d]), v => E::tiles(l, [&k[v][0][d], &k[v][1][d]]));
             }
         }
     }
@@ -207,7 +239,7 @@ pub fn weigh<L: Lanes, E: Cell, const Q: usize>(
     l: L,
     weights: &Scores<Q>,
     v: &[E],
-    ahead: &[E],
+    ahead: &[u8],
     positions: &Range<usize>,
     shrink: &[f32; Q],
     y: &mut [f32],
@@ -234,7 +266,7 @@ struct Mix<'a, E> {
     weights: &'a [[f32; KV_BLOCK]],
     /// Rows from position `begin` on.
     v: &'a [E],
-    ahead: &'a [E],
+    ahead: &'a [u8],
     head_dim: usize,
     begin: usize,
     shrink: &'a [f32],
@@ -278,7 +310,7 @@ impl<E: Cell, const N: usize, const V: usize> Work for SomeMix<'_, E, N, V> {
 impl<E: Cell, const N: usize, const V: usize> SomeMix<'_, E, N, V> {
     /// Vectors `j..j + W` of each query.
     #[inline(always)]
-    fn part<L: Lanes, const W: usize>(&mut self, l: L, j: usize, ahead: &mut Ahead<E>) {
+    fn part<L: Lanes, const W: usize>(&mut self, l: L, j: usize, ahead: &mut Ahead) {
         let Mix { v, head_dim, begin, .. } = self.0;
         let positions = v.len() / head_dim;
         let mut weights: [&[f32]; N] = [&[]; N];
@@ -290,12 +322,22 @@ impl<E: Cell, const N: usize, const V: usize> SomeMix<'_, E, N, V> {
                 sums[i][v] = l.mul(l.load(&y[v * L::WIDTH..]), l.splat(self.0.shrink[i]));
             }
         }
-        for first in (0..positions).step_by(TURN) {
+        let row = |p: usize| &v[p * head_dim + j * L::WIDTH..][..W * L::WIDTH];
+        let turns = positions / TURN;
+        for c in 0..turns {
             ahead.step(l);
-            for p in first..positions.min(first + TURN) {
-                let row = &v[p * head_dim..][j * L::WIDTH..][..W * L::WIDTH];
-                outer!(l, sums, N, W, i => l.splat(weights[i][p]), v => E::load(l, &row[v * L::WIDTH..]));
+            let mut w: [&[f32; TURN]; N] = [&[0.0; TURN]; N];
+            for i in 0..N {
+                w[i] = &weights[i].as_chunks().0[c];
             }
+            for p in turn::<N>() {
+                let row = row(c * TURN + p);
+                outer!(l, sums, N, W, i => l.splat(w[i][p]), v => E::load(l, &row[v * L::WIDTH..]));
+            }
+        }
+        for p in turns * TURN..positions {
+            let row = row(p);
+            outer!(l, sums, N, W, i => l.splat(weights[i][p]), v => E::load(l, &row[v * L::WIDTH..]));
         }
         for i in 0..N {
             let y = &mut self.0.y[i * head_dim..][j * L::WIDTH..];

@@ -1,5 +1,7 @@
 //! What attention asks of an instruction set.
 
+use core::mem::MaybeUninit;
+
 use crate::abi::KV_TILE;
 use crate::cpu::cached::Element;
 
@@ -26,6 +28,7 @@ pub trait Lanes: Copy {
     fn load_f16(self, x: &[u16]) -> Self::V;
     fn load_i8(self, x: &[i8]) -> Self::V;
     fn store(self, x: &mut [f32], value: Self::V);
+    fn store_new(self, x: &mut [MaybeUninit<f32>], value: Self::V);
     /// A row of each tile of a vector, one after the other; where one tile is a vector, the second is ignored.
     fn tiles(self, x: [&[f32; KV_TILE]; 2]) -> Self::V;
     fn tiles_f16(self, x: [&[u16; KV_TILE]; 2]) -> Self::V;

@@ -5,7 +5,8 @@
 //! `2^(old - new)`. Segments are joined in order by the same rule. So it does not matter who computes a segment, nor with
 //! which tokens: a query's result is the same to the bit.
 //!
-//! All queries of a tile (some tokens, and the heads that share the KV head) visit a block together.
+//! All queries of a tile (some tokens, and the heads that share the KV head) visit a block together. Where they are many, its
+//! elements become f32 once for all of them.
 //!
 //! Functions here are generic, so they carry no `#[target_feature]`: they are always inlined into ones that do.
 
@@ -17,17 +18,18 @@ mod lanes;
 pub use lanes::{Cell, EXP2, Lanes, Work};
 
 use crate::abi::{KV_BLOCK, Partial};
-use crate::cpu::cached::{Heads, KvBlock, each_element, segments, spans};
-use block::{Scores, Soften, rescale, scores, weigh};
+use crate::cpu::cached::{Heads, KvBlock, bytes, each_element, segments, spans};
+use block::{Scores, Soften, Widen, rescale, scores, weigh};
 use core::f32::consts::LOG2_E;
+use core::mem::MaybeUninit;
 
 /// The largest score where there is none: less than any, but a number, whose differences are numbers.
 const NOTHING: f32 = f32::MIN;
 
 /// One token's queries, or few tokens'.
-type Few = Sums<8, 1024>;
-/// Queries that share a visit of the cache.
-type Many = Sums<64, 8192>;
+type Few = Sums<8, 1024, 0>;
+/// Queries that share a visit of the cache, of heads of up to 256.
+type Many = Sums<64, 8192, { 256 * KV_BLOCK }>;
 
 /// Whether `attention` can be used for heads of this size.
 pub fn fits<L: Lanes>(head_dim: usize) -> bool {
@@ -46,15 +48,10 @@ pub fn attention<L: Lanes>(l: L, tokens: &mut [Heads]) {
 #[inline(always)]
 fn sequence<L: Lanes, E: Cell>(l: L, tokens: &mut [Heads]) {
     let &Heads { count, head_dim, .. } = &tokens[0];
-    if tokens.len() * count <= Few::queries(head_dim) {
-        return Few::new().attend::<L, E>(l, Tile { tokens, first: 0, heads: count, head_dim });
-    }
-    let most = Many::queries(head_dim);
-    let mut work = Many::new();
-    for tokens in tokens.chunks_mut((most / count).max(1)) {
-        for first in (0..count).step_by(most) {
-            work.attend::<L, E>(l, Tile { tokens, first, heads: most.min(count - first), head_dim });
-        }
+    if tokens.len() * count <= Few::queries(head_dim) || !Many::widens(head_dim) {
+        Few::new().sequence::<L, E>(l, tokens, count, head_dim);
+    } else {
+        Many::new().sequence::<L, E>(l, tokens, count, head_dim);
     }
 }
 
@@ -67,7 +64,7 @@ struct Tile<'t, 'a> {
 }
 
 /// For each of up to `Q` queries, what a segment's blocks so far add up to, and its scores in the block at hand.
-struct Sums<const Q: usize, const VALUES: usize> {
+struct Sums<const Q: usize, const VALUES: usize, const WIDE: usize> {
     most: [f32; Q],
     total: [f32; Q],
     shrink: [f32; Q],
@@ -75,6 +72,8 @@ struct Sums<const Q: usize, const VALUES: usize> {
     sums: [Partial; Q],
     scores: Scores<Q>,
     y: [f32; VALUES],
+    /// A block's keys, then its values.
+    wide: [MaybeUninit<f32>; WIDE],
 }
 
 impl<'a> Tile<'_, 'a> {
@@ -89,7 +88,7 @@ impl<'a> Tile<'_, 'a> {
     }
 }
 
-impl<const Q: usize, const VALUES: usize> Sums<Q, VALUES> {
+impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WIDE> {
     const VALUES: usize = VALUES;
 
     fn new() -> Self {
@@ -100,12 +99,29 @@ impl<const Q: usize, const VALUES: usize> Sums<Q, VALUES> {
             sums: [Partial::NONE; Q],
             scores: [[0.0; KV_BLOCK]; Q],
             y: [0.0; VALUES],
+            wide: [const { MaybeUninit::uninit() }; WIDE],
         }
+    }
+
+    /// Whether a block becomes f32 first.
+    fn widens(head_dim: usize) -> bool {
+        (1..=WIDE).contains(&(head_dim * KV_BLOCK))
     }
 
     /// Queries that there is room for.
     fn queries(head_dim: usize) -> usize {
         Q.min(VALUES / head_dim)
+    }
+
+    /// As many tokens and heads at a time as there is room for.
+    #[inline(always)]
+    fn sequence<L: Lanes, E: Cell>(&mut self, l: L, tokens: &mut [Heads], count: usize, head_dim: usize) {
+        let most = Self::queries(head_dim);
+        for tokens in tokens.chunks_mut((most / count).max(1)) {
+            for first in (0..count).step_by(most) {
+                self.attend::<L, E>(l, Tile { tokens, first, heads: most.min(count - first), head_dim });
+            }
+        }
     }
 
     #[inline(always)]
@@ -145,13 +161,24 @@ impl<const Q: usize, const VALUES: usize> Sums<Q, VALUES> {
         let queries = &queries[..tile.queries()];
         let positions = begin % KV_BLOCK..(end - 1) % KV_BLOCK + 1;
         let scale = tile.tokens[0].scale * LOG2_E;
-        scores(l, queries, scale, block.k, block.v, &positions, &mut self.scores);
+        let ahead = bytes(block.v);
+        if const { WIDE > 0 } {
+            let k = widened(l, block.k, &mut self.wide);
+            scores(l, queries, scale, k, ahead, &positions, &mut self.scores);
+        } else {
+            scores(l, queries, scale, block.k, ahead, &positions, &mut self.scores);
+        }
         rescale(l, &mut self.scores[..queries.len()], block.k_scales);
         self.soften(l, tile, begin, end);
         rescale(l, &mut self.scores[..queries.len()], block.v_scales);
         let y = &mut self.y[..queries.len() * tile.head_dim];
-        let ahead = next.map_or(&[][..], |next| next.k);
-        weigh(l, &self.scores, block.v, ahead, &positions, &self.shrink, y);
+        let ahead = next.map_or(&[][..], |next| bytes(next.k));
+        if const { WIDE > 0 } {
+            let v = widened(l, block.v, &mut self.wide);
+            weigh(l, &self.scores, v, ahead, &positions, &self.shrink, y);
+        } else {
+            weigh(l, &self.scores, block.v, ahead, &positions, &self.shrink, y);
+        }
     }
 
     /// Turns scores into weights, zero for what a query does not see.
@@ -204,6 +231,15 @@ impl<const Q: usize, const VALUES: usize> Sums<Q, VALUES> {
             }
         }
     }
+}
+
+/// Elements as f32.
+#[inline(always)]
+fn widened<'a, L: Lanes, E: Cell>(l: L, from: &[E], to: &'a mut [MaybeUninit<f32>]) -> &'a [f32] {
+    let to = &mut to[..from.len()];
+    l.call(Widen { from, to });
+    // SAFETY: `Widen` has written all of them.
+    unsafe { core::slice::from_raw_parts(to.as_ptr().cast(), to.len()) }
 }
 
 /// What two parts of a context, one after the other, make together.

@@ -1,6 +1,7 @@
 //! Attention with vectors of eight.
 
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
 use crate::abi::KV_TILE;
 use crate::cpu::cached::Heads;
@@ -62,6 +63,11 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn store(self, x: &mut [f32], value: __m256) {
         vector!(_mm256_storeu_ps(x[..8].as_mut_ptr(), value));
+    }
+
+    #[inline(always)]
+    fn store_new(self, x: &mut [MaybeUninit<f32>], value: __m256) {
+        vector!(_mm256_storeu_ps(x[..8].as_mut_ptr().cast(), value));
     }
 
     #[inline(always)]

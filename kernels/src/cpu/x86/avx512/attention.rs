@@ -1,6 +1,7 @@
 //! Attention with vectors of sixteen.
 
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
 use crate::abi::KV_TILE;
 use crate::cpu::Isa;
@@ -62,6 +63,11 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn store(self, x: &mut [f32], value: __m512) {
         vector!(_mm512_storeu_ps(x[..16].as_mut_ptr(), value));
+    }
+
+    #[inline(always)]
+    fn store_new(self, x: &mut [MaybeUninit<f32>], value: __m512) {
+        vector!(_mm512_storeu_ps(x[..16].as_mut_ptr().cast(), value));
     }
 
     #[inline(always)]
