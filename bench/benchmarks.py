@@ -58,7 +58,7 @@ def commands(case, python):
     lengths = ["-p", str(case.prompt), "-n", str(case.decode), "-d", str(case.depth)]
     numbers = [str(n) for n in (case.prompt, case.decode, case.depth, args.threads)]
     return {
-        "tcrt": [f"{args.bin}/tcrt", "bench", ours, *lengths, "-r", "1", "--threads", str(args.threads), "--json"],
+        "tcrt": [f"{args.bin}/tcrt", "bench", ours, *lengths, "-r", "1", "--threads", str(args.threads), "--bandwidth", "--json"],
         "llama.cpp": [python, f"{HERE}/peers/measure_llama_cpp.py", theirs, *numbers],
     }
 

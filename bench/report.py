@@ -20,7 +20,7 @@ def ratio(results, key):
 
 def share(results):
     """Of the read bandwidth measured in the same run: bytes of weights and cache that a token reads, times tokens/s."""
-    shares = [r["bandwidth_share"] for r in results["tcrt"] if r.get("bandwidth_share")]
+    shares = [r["decode_share"] for r in results["tcrt"] if r.get("decode_share")]
     return f"{median(shares):.2f}" if shares else "–"
 
 

@@ -32,7 +32,7 @@ fn text(subject: &Subject) -> Text {
 }
 
 fn run(model: &Subject, base: Option<&Subject>) -> Report {
-    let options = EvalOptions { ctx: Some(CTX), limit: None, threads: 1 };
+    let options = EvalOptions { ctx: Some(CTX), limit: None, threads: 1, kv: None };
     let go_on = |_, _| ControlFlow::Continue(());
     evaluate(&model.model, base.map(|base| &base.model), &text(model), &options, &go_on).unwrap()
 }
@@ -95,7 +95,7 @@ fn limits_and_what_makes_no_sense() {
         let report = evaluate(&model.model, None, &text(&model), &options, &|_, _| more);
         report.map(|report| report.windows).map_err(|error| error.to_string())
     };
-    let options = EvalOptions { ctx: Some(CTX), limit: Some(2), threads: 1 };
+    let options = EvalOptions { ctx: Some(CTX), limit: Some(2), threads: 1, kv: None };
     assert_eq!(evaluate(options, ControlFlow::Continue(())), Ok(2));
     assert!(evaluate(options, ControlFlow::Break(())).unwrap_err().contains("cancelled"));
     let long = EvalOptions { ctx: Some(1 << 20), ..options };

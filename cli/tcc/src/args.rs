@@ -7,6 +7,7 @@ use tc_targets::Target;
 use tcc_core::eval::{self, EvalError};
 use tcc_core::recipe::{Kind, Recipe, RecipeError};
 use tcc_core::synth;
+use tcrt_cli::args::Kv;
 
 /// Compiles Llama-family checkpoints ahead of time.
 #[derive(Parser)]
@@ -236,6 +237,9 @@ pub struct Eval {
     /// Threads (default: one for each processor)
     #[arg(short, long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Element type of the KV cache (default: f16)
+    #[arg(long, value_name = "f16|f32|i8")]
+    pub kv: Option<Kv>,
     /// Print the figures as JSON
     #[arg(long)]
     pub json: bool,

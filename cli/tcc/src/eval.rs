@@ -28,7 +28,7 @@ pub fn eval(args: &Eval) -> Result<()> {
 }
 
 fn options(args: &Eval) -> EvalOptions {
-    EvalOptions { ctx: args.ctx, limit: args.limit, threads: args.threads.unwrap_or(0) }
+    EvalOptions { ctx: args.ctx, limit: args.limit, threads: args.threads.unwrap_or(0), kv: args.kv.map(|kv| kv.0) }
 }
 
 fn eval_text(args: &Eval, text: &Path, recipe: Option<Recipe>, begin: Instant, watch: &Watch) -> Result<()> {

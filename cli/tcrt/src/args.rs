@@ -48,7 +48,7 @@ pub struct Engine {
     pub kv: Kv,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Kv(pub KvType);
 
 impl std::str::FromStr for Kv {

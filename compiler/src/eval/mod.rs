@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tcrt::{BatchToken, Engine, EngineOptions, Model, SeqId};
+use tcrt::{BatchToken, Engine, EngineOptions, KvType, Model, SeqId};
 
 use crate::export::ExportError;
 use score::Score;
@@ -34,11 +34,17 @@ pub struct EvalOptions {
     pub limit: Option<usize>,
     /// 0: as many as there are processors.
     pub threads: usize,
+    /// Element type of the KV cache, not of the base's; none: f16.
+    pub kv: Option<KvType>,
 }
 
 impl EvalOptions {
     fn text_window(&self) -> usize {
         self.ctx.unwrap_or(TEXT_WINDOW)
+    }
+
+    fn kv(&self) -> KvType {
+        self.kv.unwrap_or(EngineOptions::default().kv_dtype)
     }
 }
 
@@ -93,7 +99,7 @@ pub fn evaluate(
     let windows = Windows::new(text, options)?;
     check_vocabularies(model, base)?;
     let mut model = Runner::new(model, options)?;
-    let mut base = base.map(|base| Runner::new(base, options)).transpose()?;
+    let mut base = base.map(|base| Runner::new(base, &EvalOptions { kv: None, ..*options })).transpose()?;
     let mut score = Score::default();
     for done in 0..windows.count() {
         if progress(done as u64, windows.count() as u64).is_break() {
@@ -149,6 +155,7 @@ impl Runner {
             chunk: PIECE,
             max_rows: PIECE,
             context: options.text_window(),
+            kv_dtype: options.kv(),
             ..EngineOptions::default()
         };
         let mut engine = Engine::new(Arc::clone(model), &options).map_err(|error| error.in_place(model.name()))?;

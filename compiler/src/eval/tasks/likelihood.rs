@@ -102,6 +102,7 @@ impl Scorer {
             max_rows: PIECE,
             context: longest.max(1),
             max_sequences: most + 1,
+            kv_dtype: options.kv(),
             ..EngineOptions::default()
         };
         let mut engine = Engine::new(Arc::clone(model), &options).map_err(|error| error.in_place(model.name()))?;
