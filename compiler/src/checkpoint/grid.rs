@@ -10,6 +10,16 @@ pub struct Grid {
     pub group: usize,
 }
 
+impl Grid {
+    /// Columns that share a scale and a minimum.
+    pub fn segment(self) -> usize {
+        match self.kind.format().map_or(0, |format| format.sub) {
+            0 => self.group,
+            sub => sub,
+        }
+    }
+}
+
 /// A row on a grid, owned: its numbers as the packed kind stores them; see [`QuantizedRow`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GridRow {
@@ -34,15 +44,17 @@ impl GridRow {
 
     /// The columns that share a scale and a minimum, in order, with the two.
     pub fn segments(&self, grid: Grid) -> impl Iterator<Item = Segment> {
-        let cols = self.q.len();
-        let sub = grid.kind.format().map_or(0, |format| format.sub);
-        let len = if sub > 0 { sub } else { grid.group };
-        (0..cols).step_by(len).enumerate().map(move |(at, begin)| {
-            let g = begin / grid.group;
-            let times = |factor: f32, subs: &[i8]| if sub > 0 { factor * f32::from(subs[at]) } else { factor };
-            let min = self.mins.get(g).map_or(0.0, |min| times(*min, &self.sub_mins));
-            Segment { begin, end: cols.min(begin + len), scale: times(self.scales[g], &self.sub_scales), min }
-        })
+        (0..self.q.len().div_ceil(grid.segment())).map(move |at| self.segment(grid, at))
+    }
+
+    pub fn segment(&self, grid: Grid, at: usize) -> Segment {
+        let len = grid.segment();
+        let begin = at * len;
+        let g = begin / grid.group;
+        let times = |factor: f32, subs: &[i8]| subs.get(at).map_or(factor, |sub| factor * f32::from(*sub));
+        let min = self.mins.get(g).map_or(0.0, |min| times(*min, &self.sub_mins));
+        let end = self.q.len().min(begin + len).min((g + 1) * grid.group);
+        Segment { begin, end, scale: times(self.scales[g], &self.sub_scales), min }
     }
 
     /// What the numbers stand for.

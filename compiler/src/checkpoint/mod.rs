@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 pub use assemble::expected as expected_tensors;
 pub use error::{CheckpointError, Result};
 pub use gguf::GgufVocab;
-pub use grid::{Grid, GridRow};
+pub use grid::{Grid, GridRow, Segment};
 pub use gridded::{Scratch, floats_tensor};
 pub use inspect::{Summary, TensorSummary, summarize};
 pub use tensor::{Factors, Tensor};

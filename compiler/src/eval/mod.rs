@@ -7,6 +7,7 @@ mod tasks;
 mod windows;
 
 pub use score::{Divergence, Estimate, Report};
+pub(crate) use score::{divergence, log_sum_exp};
 pub use subject::{Subject, read_text};
 pub use tasks::{Figures, Sample, TaskFile, TaskReport, run_tasks, task_files};
 

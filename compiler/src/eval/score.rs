@@ -129,7 +129,7 @@ pub fn log_sum_exp(logits: &[f32]) -> f64 {
 }
 
 /// Σ p (ln p - ln q).
-fn divergence(logits: &[f32], norm: f64, base: &[f32], base_norm: f64) -> f64 {
+pub fn divergence(logits: &[f32], norm: f64, base: &[f32], base_norm: f64) -> f64 {
     let pairs = logits.iter().zip(base).map(|(logit, base)| (f64::from(*logit) - norm, f64::from(*base) - base_norm));
     pairs.map(|(ln_q, ln_p)| ln_p.exp() * (ln_p - ln_q)).sum()
 }

@@ -42,15 +42,15 @@ pub fn calibrate<'a>(
     let bytes: u64 = tensors.values().map(|tensor| tensor.stored_bytes() as u64).sum();
     let progress = |done: u64, all: u64| -> ControlFlow<()> { progress(bytes / all * done, bytes) };
     let quantize_activations = recipe.activations == Activations::Int8;
-    let job = Job { config, quantize_activations, windows: windows.as_deref(), progress: &progress };
+    let job = Job { config, tensors, quantize_activations, windows: windows.as_deref(), progress: &progress };
     if let (Some(bits), Some(windows)) = (recipe.auto, &windows) {
-        let mut rules = choose(&job, tensors, windows, bits)?;
+        let mut rules = choose(&job, windows, bits)?;
         // What the recipe itself says comes last, and counts.
         let recipe = recipe.to_mut();
         rules.append(&mut recipe.overrides);
         recipe.overrides = rules;
         weights = assign(recipe, config, tensors).map_err(CompileError::from)?;
     }
-    let tensors = job.run(&weights, tensors)?;
+    let tensors = job.run(&weights)?;
     Ok((recipe, tensors))
 }

@@ -1,7 +1,7 @@
 //! `H = M D Mᵀ` with `M` upper triangular, ones on its diagonal, and `D` diagonal: the Cholesky factorization that begins at the last
 //! row and column.
 
-use super::dot;
+use super::{add_scaled, dot};
 use crate::parallel;
 
 /// Columns that are found together: their rows stay in the cache while all rows above pass by.
@@ -33,9 +33,23 @@ impl Factor {
         &self.unit[row * self.size + row + 1..(row + 1) * self.size]
     }
 
-    /// The diagonal of `D`.
-    pub fn pivots(&self) -> &[f32] {
-        &self.pivots
+    /// Replaces each right side `b` by the `x` of `H x = b`.
+    pub fn solve(&self, sides: &mut [f32]) {
+        let size = self.size;
+        for row in (0..size).rev() {
+            for b in sides.chunks_exact_mut(size) {
+                b[row] -= dot(self.right_of(row), &b[row + 1..]);
+            }
+        }
+        for b in sides.chunks_exact_mut(size) {
+            b.iter_mut().zip(&self.pivots).for_each(|(value, pivot)| *value /= pivot);
+        }
+        for row in 0..size {
+            for b in sides.chunks_exact_mut(size) {
+                let value = b[row];
+                add_scaled(&mut b[row + 1..], -value, self.right_of(row));
+            }
+        }
     }
 
     /// Finds columns `begin..end`; those after are known.
@@ -134,9 +148,22 @@ mod tests {
                 std::cmp::Ordering::Greater => 0.0,
             };
             for (i, j) in (0..size).flat_map(|i| (0..size).map(move |j| (i, j))) {
-                let made: f64 = (0..size).map(|k| unit(i, k) * f64::from(factor.pivots()[k]) * unit(j, k)).sum();
+                let made: f64 = (0..size).map(|k| unit(i, k) * f64::from(factor.pivots[k]) * unit(j, k)).sum();
                 let expected = f64::from(matrix[i * size + j]);
                 assert!((made - expected).abs() < 1e-4, "{size}: {i}, {j}: {made}, not {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_solution_makes_the_right_side_again() {
+        for size in [1, 33, 70] {
+            let matrix = matrix(size);
+            let mut x = noise(3, size);
+            let b = x.clone();
+            Factor::new(matrix.clone(), size).unwrap().solve(&mut x);
+            for (row, b) in matrix.chunks(size).zip(b) {
+                assert!((dot(row, &x) - b).abs() < 1e-2, "{size}: {}, not {b}", dot(row, &x));
             }
         }
     }

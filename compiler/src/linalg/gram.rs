@@ -1,4 +1,4 @@
-//! `XᵀX`, which is what most of the time of a calibration goes into.
+//! `XᵀX` and `XᵀY`, which are what most of the time of a calibration goes into.
 
 use crate::parallel;
 
@@ -10,15 +10,27 @@ const DEEP: usize = 512;
 
 /// Adds `XᵀX` to the upper triangle of `gram`; `rows` are those of `X`, of `size` numbers each.
 pub fn add_gram(gram: &mut [f32], rows: &[&[f32]], size: usize) {
-    for rows in rows.chunks(DEEP) {
-        let panels: Vec<Vec<[f32; WIDE]>> = (0..size).step_by(WIDE).map(|first| panel(rows, first)).collect();
-        // Long rows of the triangle come first, so that no core has one left at the end.
-        let bands = gram.chunks_mut(TALL * size).enumerate();
+    add(gram, rows, size, rows, size, |band| band * TALL / WIDE);
+}
+
+/// Adds `XᵀY` to `product`; the rows of `X` have `width` numbers each.
+pub fn add_product(product: &mut [f32], x: &[&[f32]], width: usize, y: &[&[f32]]) {
+    add(product, x, width, y, product.len() / width, |_| 0);
+}
+
+/// `first` is the first panel of columns that a band of rows of the result has.
+fn add(out: &mut [f32], x: &[&[f32]], width: usize, y: &[&[f32]], size: usize, first: impl Fn(usize) -> usize + Sync) {
+    for (x, y) in x.chunks(DEEP).zip(y.chunks(DEEP)) {
+        let panels: Vec<Vec<[f32; WIDE]>> = (0..size).step_by(WIDE).map(|first| panel(y, first)).collect();
+        // Long rows of a triangle come first, so that no core has one left at the end.
+        let bands = out[..width * size].chunks_mut(TALL * size).enumerate();
         parallel::for_each(bands, |(band, out)| {
-            let first = band * TALL;
-            let left: Vec<[f32; TALL]> = panel(rows, first);
-            for (index, right) in panels.iter().enumerate().skip(first / WIDE) {
-                let sums = multiply(&left, right);
+            let left: Vec<[f32; TALL]> = panel(x, band * TALL);
+            for (index, right) in panels.iter().enumerate().skip(first(band)) {
+                let sums = super::wide(
+                    #[inline(always)]
+                    || multiply(&left, right),
+                );
                 for (out, sums) in out.chunks_mut(size).zip(sums) {
                     out[index * WIDE..].iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
                 }
@@ -33,6 +45,7 @@ fn panel<const N: usize>(rows: &[&[f32]], first: usize) -> Vec<[f32; N]> {
     rows.iter().map(take).collect()
 }
 
+#[inline(always)]
 fn multiply(left: &[[f32; TALL]], right: &[[f32; WIDE]]) -> [[f32; WIDE]; TALL] {
     let mut sums = [[0.0; WIDE]; TALL];
     for (left, right) in left.iter().zip(right) {
@@ -60,6 +73,14 @@ mod tests {
             for (i, j) in (0..size).flat_map(|i| (i..size).map(move |j| (i, j))) {
                 let sum: f64 = rows.iter().map(|row| f64::from(row[i]) * f64::from(row[j])).sum();
                 assert!((f64::from(gram[i * size + j]) - sum - 1.0).abs() < 1e-3, "{count} {size}: {i}, {j}");
+            }
+            let (width, other) = (size + 3, noise(8, count * (size + 3)));
+            let others: Vec<&[f32]> = other.chunks(width).collect();
+            let mut product = vec![1.0; width * size];
+            add_product(&mut product, &others, width, &rows);
+            for (i, j) in (0..width).flat_map(|i| (0..size).map(move |j| (i, j))) {
+                let sum: f64 = others.iter().zip(&rows).map(|(x, y)| f64::from(x[i]) * f64::from(y[j])).sum();
+                assert!((f64::from(product[i * size + j]) - sum - 1.0).abs() < 1e-3, "{count} {size}: {i}, {j}");
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::config::{ModelConfig, RopeScaling};
 use crate::lower::dtype;
 use crate::recipe::Assignment;
 
-/// The table of a layer's inputs in the graphs of [`build_layer`] and [`build_head_norm`], a row for each token.
+/// The table of the inputs in the graphs of [`build_half`] and [`build_head`], a row for each token.
 pub const HIDDEN: &str = "$hidden";
 
 /// The plain graph of a model whose matrices are stored as `weights` says; at most `bounds` tokens and rows a call.
@@ -23,40 +23,77 @@ pub fn build(config: &ModelConfig, weights: &Assignment, bounds: Bounds) -> Resu
     }
     let rows = model.b.gather_rows(x);
     let rows = model.norm(rows, "norm");
-    let head = model.matrix(if weights.shared_head { "embed" } else { "head" }, config.vocab, config.dim);
-    let logits = model.b.linear(rows, head, None);
-    let logits = model.scaled(logits, 1.0 / config.logits_divisor);
+    let logits = model.head(rows);
     model.b.finish(logits)
 }
 
-/// One layer by itself, from rows of [`HIDDEN`]. What it gives is in columns one after the other: the inputs of q, k and v, of o, of
-/// gate and up, of down, and then the layer's output.
-pub fn build_layer(
+/// The halves of a layer, a residual around each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    Attention,
+    Ffn,
+}
+
+impl Half {
+    pub const ALL: [Half; 2] = [Half::Attention, Half::Ffn];
+
+    /// The matrices that read its first input, and the one that reads what these make.
+    pub fn readers(self) -> [&'static [&'static str]; 2] {
+        match self {
+            Half::Attention => [&["q", "k", "v"], &["o"]],
+            Half::Ffn => [&["gate", "up"], &["down"]],
+        }
+    }
+
+    /// Columns of the two inputs.
+    pub fn widths(self, config: &ModelConfig) -> [usize; 2] {
+        match self {
+            Half::Attention => [config.dim, config.q_width()],
+            Half::Ffn => [config.dim, config.ffn],
+        }
+    }
+}
+
+/// Half a layer by itself, from rows of [`HIDDEN`]. What it gives is in columns one after the other: the two inputs of its matrices, and
+/// then its output; and again from the start until there are as many columns as tokens.
+pub fn build_half(
     config: &ModelConfig,
     weights: &Assignment,
     bounds: Bounds,
-    layer: usize,
+    (layer, half): (usize, Half),
     tokens: usize,
 ) -> Result<Graph, InvalidGraph> {
     let mut model = Model { first_layer: layer, ..Model::new(config, weights, bounds) };
-    let table = model.rope_table();
     let x = model.hidden(tokens);
-    let x = model.attention_block(x, table, layer);
-    let x = model.ffn_block(x, layer);
+    let x = match half {
+        Half::Attention => {
+            let table = model.rope_table();
+            model.attention_block(x, table, layer)
+        }
+        Half::Ffn => model.ffn_block(x, layer),
+    };
     let mut values = std::mem::take(&mut model.inputs);
     values.push(x);
-    let joined = values.into_iter().reduce(|a, b| model.b.push(Op::ConcatCols { a, b })).unwrap_or(x);
+    let mut joined = values.into_iter().reduce(|a, b| model.b.push(Op::ConcatCols { a, b })).unwrap_or(x);
+    let mut width = config.dim + half.widths(config).iter().sum::<usize>();
+    while width < tokens {
+        joined = model.b.push(Op::ConcatCols { a: joined, b: joined });
+        width *= 2;
+    }
     let rows = model.b.gather_rows(joined);
     model.b.finish(rows)
 }
 
-/// The head's inputs, from rows of [`HIDDEN`].
-pub fn build_head_norm(config: &ModelConfig, bounds: Bounds, tokens: usize) -> Result<Graph, InvalidGraph> {
+/// The head by itself, from rows of [`HIDDEN`]: its inputs, or with `logits` what it makes of them.
+pub fn build_head(config: &ModelConfig, bounds: Bounds, tokens: usize, logits: bool) -> Result<Graph, InvalidGraph> {
     let weights = Assignment::default();
     let mut model = Model::new(config, &weights, bounds);
     let x = model.hidden(tokens);
     let rows = model.b.gather_rows(x);
-    let rows = model.norm(rows, "norm");
+    let mut rows = model.norm(rows, "norm");
+    if logits {
+        rows = model.head(rows);
+    }
     model.b.finish(rows)
 }
 
@@ -135,6 +172,13 @@ impl<'a> Model<'a> {
         self.inputs.push(h);
         let y = self.linear(h, &name("down"), [config.dim, config.ffn], config.mlp_bias);
         self.residual(x, y)
+    }
+
+    fn head(&mut self, rows: Value) -> Value {
+        let name = if self.weights.shared_head { "embed" } else { "head" };
+        let head = self.matrix(name, self.config.vocab, self.config.dim);
+        let logits = self.b.linear(rows, head, None);
+        self.scaled(logits, 1.0 / self.config.logits_divisor)
     }
 
     fn residual(&mut self, x: Value, y: Value) -> Value {

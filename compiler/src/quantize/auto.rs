@@ -1,22 +1,20 @@
 //! Choosing a format for each matrix, so that all of them together take no more bits than they may and the model changes least.
 //!
-//! A matrix's rounding changes its outputs by `tr Δ H Δᵀ`, which a sample of its rows shows for each format. What that does to the model
-//! is measured once for each group of matrices: they are rounded to 4 bits, the layer runs on part of the text, and the change of its
-//! output relative to the output is what such a change counts. Changes are small and add up; so the best choice is, for some price of a
-//! byte, the format of each group whose change and price together are least.
-
-use std::collections::BTreeMap;
+//! What a rounding does to the model is the divergence of its predictions from what they were. It is measured once for each group of
+//! matrices that read one input: they are rounded to 4 bits, and the rest of the model runs in floats ([`super::probe`]). A rounding changes
+//! the matrices' outputs by `tr Δ H Δᵀ`, which a sample of their rows shows for each format; the divergence is as large in proportion, and
+//! those of different groups add up. So the best choice is, for some price of a byte, the format of each group whose divergence and price
+//! together are least.
 
 use tc_kernels::layout::{Kind, matrix_bytes};
 
-use super::calibrated::{Job, READERS, layer_name};
-use super::calibration::{Hidden, LayerRun, Moments, head_inputs};
-use super::matrix::{self, Inputs};
+use super::calibrated::{Job, layer_name, places};
+use super::calibration::{Hidden, Moments, head_inputs};
+use super::probe::{Divergences, PROBE, Probes};
 use super::{QuantizeError, nearest};
 use crate::checkpoint::{Grid, GridRow, Tensor};
-use crate::config::ModelConfig;
 use crate::parallel;
-use crate::recipe::{Assignment, Group, Method, Override, Quantizer, Rule, WeightType};
+use crate::recipe::{Group, Method, Override, Quantizer, Rule};
 
 /// From few bits to many. Merging asks that matrices of one input have one format, so groups choose together.
 const FORMATS: [(Kind, u32); 12] = [
@@ -33,10 +31,6 @@ const FORMATS: [(Kind, u32); 12] = [
     (Kind::K6, 256),
     (Kind::I8, 32),
 ];
-/// The rounding by which sensitivity is measured.
-const PROBE: (Kind, u32) = (Kind::I4, 32);
-/// Windows of the text that it is measured on.
-const PROBE_WINDOWS: usize = 2;
 /// Rows of a matrix whose rounding is tried.
 const SAMPLE: usize = 48;
 
@@ -51,30 +45,37 @@ struct Unit {
 struct Choice {
     format: (Kind, u32),
     bytes: u64,
-    /// What the rounding does to the model, relative to other units'.
+    /// Divergence of the model's predictions.
     damage: f64,
 }
 
 /// The recipe's rules for `bits` a weight on average, on `windows` of a text.
-pub fn choose(
-    job: &Job,
-    tensors: &BTreeMap<String, Tensor>,
-    windows: &[Vec<u32>],
-    bits: f64,
-) -> Result<Vec<Override>, QuantizeError> {
-    let mut units = Vec::new();
-    let Some(table) = tensors.get("embed") else { return Ok(Vec::new()) };
+pub fn choose(job: &Job, windows: &[Vec<u32>], bits: f64) -> Result<Vec<Override>, QuantizeError> {
+    let Some(table) = job.tensors.get("embed") else { return Ok(Vec::new()) };
     let mut hidden = Hidden::embed(job.config, table, None, windows)?;
-    for layer in 0..job.config.layers {
-        job.report(layer)?;
-        let (moments, next) = job.moments(layer, &hidden, tensors)?;
-        for (at, readers) in READERS.iter().enumerate() {
-            let names = readers.iter().map(|reader| layer_name(layer, reader)).collect();
-            units.extend(layer_unit(job.config, layer, names, &moments[at], tensors, (&hidden, &next))?);
+    let (mut probes, mut units) = (Probes::new(job, table, windows)?, Vec::new());
+    for place in places(job.config) {
+        job.report(place.0)?;
+        let (moments, next) = job.moments(place, &hidden)?;
+        let mut rounded = Vec::new();
+        for (readers, moments) in place.1.readers().into_iter().zip(&moments) {
+            let names: Vec<String> = readers.iter().map(|reader| layer_name(place.0, reader)).collect();
+            if let Some(unit) = unit(job, names, moments)? {
+                rounded.push((unit.names.clone(), moments));
+                units.push(unit);
+            }
         }
-        hidden.rows = next;
+        probes.pass(job, place, &rounded)?;
+        hidden = next;
     }
-    units.extend(ends(job.config, table, windows, &hidden, tensors)?);
+    let mut moments = Moments::new(job.config.dim);
+    head_inputs(job.config, job.tensors, &hidden, &mut |rows| moments.add(rows))?;
+    let divergences = probes.finish(job, &moments)?;
+    for (unit, divergence) in units.iter_mut().zip(&divergences.of_units) {
+        unit.choices.iter_mut().for_each(|choice| choice.damage *= divergence);
+    }
+    units.extend(ends(job, table, windows, &moments, &divergences)?);
+    let tensors = job.tensors;
     let weights: u64 = units.iter().flat_map(|unit| &unit.names).filter_map(|name| tensors.get(name)).map(count).sum();
     let chosen = solve(&units, (bits * weights as f64 / 8.0) as u64).ok_or_else(|| {
         let bytes = |unit: &Unit| unit.choices.iter().map(|choice| choice.bytes).min().unwrap_or(0);
@@ -96,76 +97,37 @@ fn rules(unit: &Unit, choice: Choice) -> impl Iterator<Item = Override> {
     unit.names.iter().map(move |name| Override { layers: name.clone(), rule: Rule::Quantized(quantizer) })
 }
 
-/// The unit of a layer's matrices that read one input; `hidden` are the layer's inputs and outputs.
-fn layer_unit(
-    config: &ModelConfig,
-    layer: usize,
-    names: Vec<String>,
-    moments: &Moments,
-    tensors: &BTreeMap<String, Tensor>,
-    (hidden, after): (&Hidden, &[f32]),
-) -> Result<Option<Unit>, QuantizeError> {
-    let matrices: Vec<&Tensor> = names.iter().filter_map(|name| tensors.get(name)).collect();
+/// The unit of the matrices that read one input, where they may be rounded. Damage is in parts of that of [`PROBE`].
+fn unit(job: &Job, names: Vec<String>, moments: &Moments) -> Result<Option<Unit>, QuantizeError> {
+    let matrices: Vec<&Tensor> = names.iter().filter_map(|name| job.tensors.get(name)).collect();
     // What comes quantized stays as it is.
     if matrices.iter().any(|tensor| tensor.grid().is_some()) {
         return Ok(None);
     }
-    let probe = Hidden { rows: first_windows(hidden, &hidden.rows).to_vec(), ..hidden.clone() };
-    let mut rounded = tensors.clone();
-    for (name, tensor) in names.iter().zip(&matrices) {
-        let weight = WeightType { kind: PROBE.0, group: PROBE.1 };
-        let inputs = Inputs { moments: Some(moments), gptq: None };
-        rounded.insert(name.clone(), matrix::quantize(tensor, weight, Method::Nearest, inputs)?);
-    }
-    let weights = Assignment::default();
-    let run = LayerRun { config, tensors: &rounded, weights: &weights, quantize_activations: false };
-    let mut changed = Vec::new();
-    run.run(layer, &probe, &mut |rows| {
-        rows.iter().for_each(|row| changed.extend_from_slice(&row[row.len() - config.dim..]));
-    })?;
-    let change = relative_change(first_windows(hidden, after), &changed);
-    let error = output_error(&matrices, PROBE, moments)?;
-    let sensitivity = if error > 0.0 { change / error } else { 0.0 };
-    Ok(Some(Unit {
-        names,
-        choices: choices(&matrices, |format| Ok(sensitivity * output_error(&matrices, format, moments)?))?,
-    }))
-}
-
-fn first_windows<'a>(hidden: &Hidden, rows: &'a [f32]) -> &'a [f32] {
-    &rows[..rows.len().min(PROBE_WINDOWS * hidden.window * hidden.dim)]
-}
-
-/// Σ (a - b)² / Σ a², the mean over rows: rows are normed before anything reads them.
-fn relative_change(a: &[f32], b: &[f32]) -> f64 {
-    let squares =
-        |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value) * f64::from(value)).sum::<f64>();
-    let difference = squares(&mut a.iter().zip(b).map(|(a, b)| a - b));
-    let all = squares(&mut a.iter().copied());
-    if all > 0.0 { difference / all } else { 0.0 }
+    let probed = output_error(&matrices, PROBE, moments)?;
+    let damage = |format| Ok(if probed > 0.0 { output_error(&matrices, format, moments)? / probed } else { 0.0 });
+    Ok(Some(Unit { choices: choices(&matrices, damage)?, names }))
 }
 
 /// The head, and the embedding with it where they are one or tied; else each by itself.
 fn ends(
-    config: &ModelConfig,
+    job: &Job,
     table: &Tensor,
     windows: &[Vec<u32>],
-    hidden: &Hidden,
-    tensors: &BTreeMap<String, Tensor>,
+    moments: &Moments,
+    divergences: &Divergences,
 ) -> Result<Vec<Unit>, QuantizeError> {
-    let mut moments = Moments::new(config.dim);
-    head_inputs(config, tensors, hidden, &mut |rows| moments.add(rows))?;
-    let head = tensors.get("head").unwrap_or(table);
-    let outputs = output_size(head, &moments)?;
-    let of_head = |format| Ok(output_error(&[head], format, &moments)? / outputs);
+    let head = job.tensors.get("head").unwrap_or(table);
     let tokens: Vec<usize> = windows.iter().flatten().map(|token| *token as usize).collect();
-    let of_table = |format| embedding_error(table, format, &tokens);
+    let (head_probed, table_probed) = (output_error(&[head], PROBE, moments)?, embedding_error(table, PROBE, &tokens)?);
+    let of_head = |format| Ok(divergences.of_head * output_error(&[head], format, moments)? / head_probed);
+    let of_table = |format| Ok(divergences.of_table * embedding_error(table, format, &tokens)? / table_probed);
     let unit =
         |names: &[&str], choices| Unit { names: names.iter().map(|name| (*name).to_string()).collect(), choices };
     if table.grid().is_some() {
         return Ok(Vec::new());
     }
-    Ok(match config.tied {
+    Ok(match job.config.tied {
         true => vec![unit(&["embed", "head"], choices(&[table], |format| Ok(of_head(format)? + of_table(format)?))?)],
         false => vec![unit(&["embed"], choices(&[table], of_table)?), unit(&["head"], choices(&[head], of_head)?)],
     })
@@ -195,11 +157,6 @@ fn output_error(matrices: &[&Tensor], (kind, group): (Kind, u32), moments: &Mome
     })
 }
 
-/// `tr W H Wᵀ`.
-fn output_size(matrix: &Tensor, moments: &Moments) -> Result<f64, QuantizeError> {
-    over_sample(&[matrix], |row| moments.form(row))
-}
-
 /// The sum over all rows, as a sample of them gives it.
 fn over_sample(matrices: &[&Tensor], of_row: impl Fn(&[f32]) -> f64 + Sync) -> Result<f64, QuantizeError> {
     let mut total = 0.0;
@@ -217,7 +174,7 @@ fn over_sample(matrices: &[&Tensor], of_row: impl Fn(&[f32]) -> f64 + Sync) -> R
     Ok(total)
 }
 
-/// How far the text's embeddings are from their rounding, relative to themselves.
+/// How far the text's embeddings are from their rounding.
 fn embedding_error(table: &Tensor, (kind, group): (Kind, u32), tokens: &[usize]) -> Result<f64, QuantizeError> {
     let grid = Grid { kind, group: group as usize };
     let (mut values, mut rounded) = (vec![0.0; table.cols()], vec![0.0; table.cols()]);
@@ -228,7 +185,7 @@ fn embedding_error(table: &Tensor, (kind, group): (Kind, u32), tokens: &[usize])
         table.read_row(*token, &mut values)?;
         nearest::quantize(grid, &values, None, &mut on_grid);
         on_grid.values(grid, &mut rounded);
-        change += relative_change(&values, &rounded);
+        change += values.iter().zip(&rounded).map(|(a, b)| f64::from(a - b) * f64::from(a - b)).sum::<f64>();
     }
     Ok(change / count as f64)
 }

@@ -1,34 +1,65 @@
-//! Quantizing with a text, layer by layer.
+//! Quantizing with a text, half a layer at a time.
 //!
-//! The inputs that a layer is fitted to are those that the layers before it give once they are quantized, activations included: so each
-//! layer makes good what it can of the errors before it. Within a layer, all matrices see the inputs that its own floats make. One
-//! layer's matrices, their moments and the text's hidden states are all that is in memory.
+//! The text flows through the model twice: as the checkpoint's floats have it, and as the layers before give it once they are quantized,
+//! activations included. A matrix reads the second and is fitted to what it should make of the first: so each makes good what it can of
+//! the errors before it. Within half a layer, matrices see the inputs that the half's own floats make. One half's matrices, their moments
+//! and the text's hidden states are all that is in memory.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-use super::calibration::{Hidden, LayerRun, Moments, head_inputs};
+use super::calibration::{Drift, HalfRun, Hidden, Moments, Pairs, head_inputs};
 use super::gptq::Gptq;
 use super::matrix::{self, Inputs};
-use super::{QuantizeError, awq, is_on_grid};
+use super::{QuantizeError, fold, is_on_grid};
 use crate::checkpoint::Tensor;
 use crate::config::ModelConfig;
 use crate::emit::Progress;
+use crate::models::Half;
 use crate::recipe::{Assignment, Method};
-
-/// The matrices that read each of a layer's inputs.
-pub const READERS: [&[&str]; 4] = [&["q", "k", "v"], &["o"], &["gate", "up"], &["down"]];
 
 pub struct Job<'a> {
     pub config: &'a ModelConfig,
+    /// As the checkpoint has them.
+    pub tensors: &'a BTreeMap<String, Tensor>,
     pub quantize_activations: bool,
     /// The text's tokens; without, no method may need any.
     pub windows: Option<&'a [Vec<u32>]>,
     pub progress: Progress<'a>,
 }
 
+/// Half of which layer.
+pub type Place = (usize, Half);
+
+/// The text on its way.
+struct Stream {
+    /// As the checkpoint's floats have it.
+    exact: Hidden,
+    /// As what is quantized so far has it.
+    rounded: Hidden,
+}
+
+/// What is known of one input of half a layer.
+pub struct Seen {
+    pub moments: Moments,
+    pub drift: Option<Drift>,
+}
+
+impl Seen {
+    /// As if every input had been divided by the factor of its column.
+    pub fn divide(&mut self, factors: &[f32]) {
+        self.moments.divide(factors);
+        if let Some(drift) = &mut self.drift {
+            drift.divide(factors);
+        }
+    }
+}
+
 pub fn layer_name(layer: usize, part: &str) -> String {
     format!("layers.{layer}.{part}")
+}
+
+pub fn places(config: &ModelConfig) -> impl Iterator<Item = Place> {
+    (0..config.layers).flat_map(|layer| Half::ALL.map(|half| (layer, half)))
 }
 
 /// Whether quantizing this way reads a text.
@@ -38,22 +69,21 @@ pub fn needs_text(weights: &Assignment) -> bool {
 
 impl Job<'_> {
     /// The tensors with quantized matrices, and what was folded into others.
-    pub fn run(
-        &self,
-        weights: &Assignment,
-        tensors: &BTreeMap<String, Tensor>,
-    ) -> Result<BTreeMap<String, Tensor>, QuantizeError> {
-        let mut tensors = tensors.clone();
-        let mut hidden = match (self.windows, tensors.get("embed")) {
-            (Some(windows), Some(table)) => Some(Hidden::embed(self.config, table, weights.get("embed"), windows)?),
+    pub fn run(&self, weights: &Assignment) -> Result<BTreeMap<String, Tensor>, QuantizeError> {
+        let mut tensors = self.tensors.clone();
+        let mut stream = match (self.windows, self.tensors.get("embed")) {
+            (Some(windows), Some(table)) => Some(Stream {
+                exact: Hidden::embed(self.config, table, None, windows)?,
+                rounded: Hidden::embed(self.config, table, weights.get("embed"), windows)?,
+            }),
             _ => None,
         };
-        for layer in 0..self.config.layers {
-            self.report(layer)?;
-            self.layer(layer, weights, &mut hidden, &mut tensors)?;
+        for place in places(self.config) {
+            self.report(place.0)?;
+            self.half(place, weights, stream.as_mut(), &mut tensors)?;
         }
         self.report(self.config.layers)?;
-        self.head(weights, hidden.as_ref(), &mut tensors)?;
+        self.head(weights, stream.as_ref(), &mut tensors)?;
         Ok(tensors)
     }
 
@@ -64,58 +94,85 @@ impl Job<'_> {
         }
     }
 
-    fn layer(
+    fn half(
         &self,
-        layer: usize,
+        place: Place,
         weights: &Assignment,
-        hidden: &mut Option<Hidden>,
+        stream: Option<&mut Stream>,
         tensors: &mut BTreeMap<String, Tensor>,
     ) -> Result<(), QuantizeError> {
-        let mut inputs = Vec::new();
-        if let Some(hidden) = hidden {
-            inputs = self.moments(layer, hidden, tensors)?.0;
-            awq::rescale(self.config, layer, weights, &mut inputs, tensors)?;
+        let names = |readers: &[&str]| readers.iter().map(|reader| layer_name(place.0, reader)).collect::<Vec<_>>();
+        let Some(stream) = stream else {
+            let all = place.1.readers().concat();
+            return self.matrices(weights, &names(&all), None, tensors);
+        };
+        let makes_good = |readers: &[&str]| {
+            names(readers).iter().any(|name| weights.method(name) == Some(Method::Gptq))
+        };
+        let mut seen = self.see(place, stream, tensors, place.1.readers().map(makes_good))?;
+        fold::rescale(self.config, place, weights, &mut seen, tensors)?;
+        for (readers, seen) in place.1.readers().iter().zip(&seen) {
+            self.matrices(weights, &names(readers), Some(seen), tensors)?;
         }
-        for (at, readers) in READERS.iter().enumerate() {
-            let names: Vec<String> = readers.iter().map(|reader| layer_name(layer, reader)).collect();
-            self.matrices(weights, &names, inputs.get(at), tensors)?;
-        }
-        if let Some(hidden) = hidden {
-            let run =
-                LayerRun { config: self.config, tensors, weights, quantize_activations: self.quantize_activations };
-            let mut next = Vec::with_capacity(hidden.rows.len());
-            run.run(layer, hidden, &mut |rows| {
-                rows.iter().for_each(|row| next.extend_from_slice(&row[row.len() - self.config.dim..]));
-            })?;
-            hidden.rows = next;
-        }
+        let quantize_activations = self.quantize_activations;
+        let run = HalfRun { config: self.config, tensors, weights: Some(weights), quantize_activations };
+        stream.rounded = run.output(place, &stream.rounded)?;
         Ok(())
     }
 
-    /// Of the layer's inputs, in the order of [`READERS`], and what its floats make of them.
-    pub fn moments(
+    /// Runs halves with every matrix in f32.
+    pub fn floats<'b>(&'b self, tensors: &'b BTreeMap<String, Tensor>) -> HalfRun<'b> {
+        HalfRun { config: self.config, tensors, weights: None, quantize_activations: false }
+    }
+
+    /// The inputs of half a layer, with their drift where it is wanted. The exact text goes on to the next half.
+    fn see(
         &self,
-        layer: usize,
-        hidden: &Hidden,
+        place: Place,
+        stream: &mut Stream,
         tensors: &BTreeMap<String, Tensor>,
-    ) -> Result<(Vec<Moments>, Vec<f32>), QuantizeError> {
-        let config = self.config;
-        let weights = Assignment::default();
-        let run = LayerRun { config, tensors, weights: &weights, quantize_activations: false };
-        let mut ranges: Vec<Range<usize>> = Vec::new();
-        for width in [config.dim, config.q_width(), config.dim, config.ffn] {
-            let begin = ranges.last().map_or(0, |range| range.end);
-            ranges.push(begin..begin + width);
-        }
-        let mut moments: Vec<Moments> = ranges.iter().map(|range| Moments::new(range.len())).collect();
-        let mut next = Vec::with_capacity(hidden.rows.len());
-        run.run(layer, hidden, &mut |rows| {
-            rows.iter().for_each(|row| next.extend_from_slice(&row[row.len() - config.dim..]));
-            for (moments, range) in moments.iter_mut().zip(&ranges) {
-                moments.add(&rows.iter().map(|row| &row[range.clone()]).collect::<Vec<_>>());
+        drifts: [bool; 2],
+    ) -> Result<[Seen; 2], QuantizeError> {
+        let (config, [first, second]) = (self.config, place.1.widths(self.config));
+        let seen = |width, residual, drift: bool| Seen {
+            moments: Moments::new(width),
+            drift: drift.then(|| Drift::new(width, residual)),
+        };
+        let mut seen = [seen(first, 0, drifts[0]), seen(second, config.dim, drifts[1])];
+        let (exact_run, rounded_run) = (self.floats(self.tensors), self.floats(tensors));
+        let (exact, rounded) = (exact_run.pieces(&stream.exact), exact_run.pieces(&stream.rounded));
+        let (width, mut next) = (first + second + config.dim, Vec::with_capacity(stream.exact.rows.len()));
+        for (exact, rounded) in exact.iter().zip(&rounded) {
+            let (of_exact, of_rounded) = (exact_run.rows(place, exact)?, rounded_run.rows(place, rounded)?);
+            let (of_exact, of_rounded): (Vec<&[f32]>, Vec<&[f32]>) =
+                (of_exact.chunks(width).collect(), of_rounded.chunks(width).collect());
+            next.extend(of_exact.iter().flat_map(|row| &row[first + second..]));
+            let (of_exact, of_rounded) = (Columns(&of_exact), Columns(&of_rounded));
+            let residual = [exact.rows.chunks(config.dim).collect(), rounded.rows.chunks(config.dim).collect()];
+            for (seen, range) in seen.iter_mut().zip([0..first, first..first + second]) {
+                let inputs = [of_exact.range(&range), of_rounded.range(&range)];
+                seen.moments.add(&inputs[1]);
+                if let Some(drift) = &mut seen.drift {
+                    drift.add(&Pairs::of(&inputs), &Pairs::of(&residual));
+                }
             }
+        }
+        stream.exact.rows = next;
+        Ok(seen)
+    }
+
+    /// Of the inputs of half a layer of floats, and what they make.
+    pub fn moments(&self, place: Place, hidden: &Hidden) -> Result<([Moments; 2], Hidden), QuantizeError> {
+        let [first, second] = place.1.widths(self.config);
+        let (mut moments, mut rows) = ([first, second].map(Moments::new), Vec::with_capacity(hidden.rows.len()));
+        self.floats(self.tensors).run(place, hidden, &mut |seen| {
+            let seen = Columns(seen);
+            for (moments, range) in moments.iter_mut().zip([0..first, first..first + second]) {
+                moments.add(&seen.range(&range));
+            }
+            rows.extend(seen.0.iter().flat_map(|row| &row[first + second..][..hidden.dim]));
         })?;
-        Ok((moments, next))
+        Ok((moments, Hidden { rows, ..*hidden }))
     }
 
     /// Quantizes matrices that read the same input.
@@ -123,10 +180,11 @@ impl Job<'_> {
         &self,
         weights: &Assignment,
         names: &[String],
-        moments: Option<&Moments>,
+        seen: Option<&Seen>,
         tensors: &mut BTreeMap<String, Tensor>,
     ) -> Result<(), QuantizeError> {
         let mut gptq: Option<Gptq> = None;
+        let moments = seen.map(|seen| &seen.moments);
         for name in names {
             let (Some(tensor), Some(weight), Some(method)) =
                 (tensors.get(name), weights.get(name), weights.method(name))
@@ -139,7 +197,9 @@ impl Job<'_> {
             if let (Method::Gptq, Some(moments), None) = (method, moments, &gptq) {
                 gptq = Some(Gptq::new(moments, name)?);
             }
-            let quantized = matrix::quantize(tensor, weight, method, Inputs { moments, gptq: gptq.as_ref() })?;
+            let drift = seen.and_then(|seen| seen.drift.as_ref());
+            let inputs = Inputs { moments, gptq: gptq.as_ref().filter(|_| method == Method::Gptq), drift };
+            let quantized = matrix::quantize(tensor, weight, method, inputs)?;
             tensors.insert(name.clone(), quantized);
         }
         Ok(())
@@ -149,18 +209,26 @@ impl Job<'_> {
     fn head(
         &self,
         weights: &Assignment,
-        hidden: Option<&Hidden>,
+        stream: Option<&Stream>,
         tensors: &mut BTreeMap<String, Tensor>,
     ) -> Result<(), QuantizeError> {
-        let mut moments = None;
-        if let Some(hidden) = hidden {
-            let moments = moments.insert(Moments::new(self.config.dim));
-            head_inputs(self.config, tensors, hidden, &mut |rows| moments.add(rows))?;
+        let mut seen = None;
+        if let Some(stream) = stream {
+            let seen = seen.insert(Seen { moments: Moments::new(self.config.dim), drift: None });
+            head_inputs(self.config, tensors, &stream.rounded, &mut |rows| seen.moments.add(rows))?;
         }
         let name = if weights.shared_head { "embed" } else { "head" };
         if let (true, Some(table)) = (self.config.tied && name == "head", tensors.get("embed")) {
             tensors.insert(name.to_string(), table.clone());
         }
-        self.matrices(weights, &[name.to_string()], moments.as_ref(), tensors)
+        self.matrices(weights, &[name.to_string()], seen.as_ref(), tensors)
+    }
+}
+
+struct Columns<'a>(&'a [&'a [f32]]);
+
+impl<'a> Columns<'a> {
+    fn range(&self, range: &std::ops::Range<usize>) -> Vec<&'a [f32]> {
+        self.0.iter().map(|row| &row[range.clone()]).collect()
     }
 }

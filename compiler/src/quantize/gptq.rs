@@ -6,10 +6,9 @@
 //!
 //! Columns come in the order of their importance. Scales and groups are fixed before, so the order costs nothing at run time.
 
-use std::sync::Mutex;
-
 use super::QuantizeError;
-use super::calibration::Moments;
+use super::calibration::{Drift, Moments};
+use super::descent::Descent;
 use super::points::Points;
 use crate::checkpoint::{Grid, GridRow};
 use crate::linalg::{Factor, add_scaled};
@@ -22,11 +21,16 @@ const MOST_DAMPING: f32 = 100.0;
 /// Rows that pass the factor together.
 const TILE: usize = 16;
 
+/// What part of the drift before a matrix it makes good: all of it would fit the calibration text's noise too.
+const CORRECTION: f32 = 0.5;
+
 /// The moments of a matrix's inputs, factored.
 pub struct Gptq {
     /// Columns in the order of processing.
     order: Vec<usize>,
     factor: Factor,
+    /// Damped; columns in their own order.
+    hessian: Vec<f32>,
 }
 
 impl Gptq {
@@ -35,56 +39,65 @@ impl Gptq {
         let mut order: Vec<usize> = (0..size).collect();
         order.sort_by(|a, b| importance[*b].total_cmp(&importance[*a]).then(a.cmp(b)));
         let mean = importance.iter().sum::<f32>() / size as f32;
-        let entry = |i: usize, j: usize| gram[i.min(j) * size + i.max(j)];
+        let entry =
+            |i: usize, j: usize, added: f32| gram[i.min(j) * size + i.max(j)] + if i == j { added } else { 0.0 };
         let mut damping = DAMPING;
         while damping < MOST_DAMPING {
             // Where no input ever differs from zero, every rounding is as good.
             let added = if mean > 0.0 { damping * mean } else { 1.0 };
-            let permuted = order.iter().enumerate().flat_map(|(row, &i)| {
-                order.iter().enumerate().map(move |(col, &j)| entry(i, j) + if row == col { added } else { 0.0 })
-            });
+            let permuted = order.iter().flat_map(|&i| order.iter().map(move |&j| entry(i, j, added)));
             if let Some(factor) = Factor::new(permuted.collect(), size) {
-                return Ok(Gptq { order, factor });
+                let hessian = (0..size).flat_map(|i| (0..size).map(move |j| entry(i, j, added))).collect();
+                return Ok(Gptq { order, factor, hessian });
             }
             damping *= 10.0;
         }
         Err(QuantizeError::NotFinite(name.to_string()))
     }
 
-    /// Replaces the numbers of `rows`, whose scales are chosen; `weights` are their values. Returns `tr (w - ŵ) H (w - ŵ)ᵀ`.
-    pub fn quantize(&self, grid: Grid, weights: &[f32], rows: &mut [GridRow]) -> f64 {
+    /// Moves the rows of a matrix to where they make good the drift of their inputs.
+    pub fn correct(&self, drift: &Drift, weights: &mut [f32]) {
         let size = self.order.len();
-        let total = Mutex::new(0.0);
-        let tiles = weights.chunks(TILE * size).zip(rows.chunks_mut(TILE));
-        parallel::for_each(tiles, |(weights, rows)| {
-            let error = self.tile(grid, weights, rows);
-            if let Ok(mut total) = total.lock() {
-                *total += error;
+        let tiles = weights.chunks_mut(TILE * size).enumerate();
+        parallel::for_each(tiles, |(tile, weights)| {
+            let drift = drift.of_rows(tile * TILE, weights);
+            let permuted = drift.chunks_exact(size).flat_map(|row| self.order.iter().map(|&col| row[col]));
+            let mut changes: Vec<f32> = permuted.collect();
+            self.factor.solve(&mut changes);
+            for (weights, changes) in weights.chunks_exact_mut(size).zip(changes.chunks_exact(size)) {
+                self.order.iter().zip(changes).for_each(|(&col, change)| weights[col] += CORRECTION * change);
             }
         });
-        total.into_inner().unwrap_or(f64::NAN)
     }
 
-    fn tile(&self, grid: Grid, weights: &[f32], rows: &mut [GridRow]) -> f64 {
-        let Some(points) = grid.kind.format().map(Points::of) else { return 0.0 };
+    /// Puts `rows`, whose scales are chosen, on their grid; `weights` are their values.
+    pub fn quantize(&self, grid: Grid, weights: &[f32], rows: &mut [GridRow]) {
+        let size = self.order.len();
+        let Some(descent) = Descent::new(grid, &self.hessian) else { return };
+        let tiles = weights.chunks(TILE * size).zip(rows.chunks_mut(TILE));
+        parallel::for_each(tiles, |(weights, rows)| {
+            self.compensate(grid, weights, rows);
+            descent.improve(weights, rows);
+        });
+    }
+
+    /// Numbers for some rows, column by column.
+    pub fn compensate(&self, grid: Grid, weights: &[f32], rows: &mut [GridRow]) {
+        let Some(points) = grid.kind.format().map(Points::of) else { return };
         let size = self.order.len();
         let mut targets: Vec<f32> =
             weights.chunks_exact(size).flat_map(|row| self.order.iter().map(|&col| row[col])).collect();
         let scales: Vec<Vec<(f32, f32)>> = rows.iter().map(|row| by_column(row, grid)).collect();
-        let mut total = 0.0;
         for (step, &col) in self.order.iter().enumerate() {
-            let (right, pivot) = (self.factor.right_of(step), f64::from(self.factor.pivots()[step]));
+            let right = self.factor.right_of(step);
             let tile = targets.chunks_exact_mut(size).zip(weights.chunks_exact(size)).zip(rows.iter_mut().zip(&scales));
             for ((target, weights), (row, scales)) in tile {
                 let (scale, min) = scales[col];
                 let (q, point) = points.nearest(target[step], scale, min);
                 row.q[col] = q;
-                let changed = f64::from(target[step] - point);
-                total += pivot * changed * changed;
                 add_scaled(&mut target[step + 1..], weights[col] - point, right);
             }
         }
-        total
     }
 }
 

@@ -1,6 +1,6 @@
 //! One matrix, from floats to a grid.
 
-use super::calibration::Moments;
+use super::calibration::{Drift, Moments};
 use super::gptq::Gptq;
 use super::{QuantizeError, grid_of, hqq, nearest, too_large};
 use crate::checkpoint::{Grid, GridRow, Scratch, Tensor};
@@ -13,11 +13,16 @@ pub struct Inputs<'a> {
     pub moments: Option<&'a Moments>,
     /// For [`Method::Gptq`].
     pub gptq: Option<&'a Gptq>,
+    /// What the matrix is to make good.
+    pub drift: Option<&'a Drift>,
 }
 
 pub fn quantize(tensor: &Tensor, weight: WeightType, method: Method, inputs: Inputs) -> Result<Tensor, QuantizeError> {
     let (grid, cols) = (grid_of(weight), tensor.cols());
-    let values = read(tensor)?;
+    let mut values = read(tensor)?;
+    if let (Some(gptq), Some(drift)) = (inputs.gptq, inputs.drift) {
+        gptq.correct(drift, &mut values);
+    }
     let mut rows = vec![GridRow::default(); tensor.rows()];
     let importance = inputs.moments.map(Moments::importance);
     choose_scales(grid, method, &values, importance.as_deref(), &mut rows);

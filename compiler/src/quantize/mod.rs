@@ -4,10 +4,11 @@
 //! was quantized before finds the same grid again where a group has one scale.
 
 mod auto;
-mod awq;
 mod calibrated;
 pub mod calibration;
+mod descent;
 mod error;
+mod fold;
 mod gptq;
 mod hqq;
 mod matrix;
@@ -15,6 +16,7 @@ mod matrix;
 mod method_tests;
 mod nearest;
 mod points;
+mod probe;
 mod scales;
 #[cfg(test)]
 mod tests;

@@ -50,6 +50,11 @@ impl Points {
         }
     }
 
+    /// What a number stands for.
+    pub fn of_number(&self, q: i8) -> f32 {
+        self.format.value(q as u8) as f32
+    }
+
     pub fn put(&self, values: &[f32], scale: f32, min: f32, q: &mut [i8]) {
         let inverse = inverse(scale);
         for (q, value) in q.iter_mut().zip(values) {

@@ -1,4 +1,4 @@
-//! One layer's program, made and run.
+//! The program of half a layer, made and run.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::config::ModelConfig;
 use crate::emit::{Artifact, Constant, Constants, pte};
 use crate::export::{CompileError, shape};
 use crate::lower::{ModelShape, lower};
-use crate::models::{HIDDEN, build_head_norm, build_layer};
+use crate::models::{HIDDEN, Half, build_half, build_head};
 use crate::passes;
 use crate::program::CacheShape;
 use crate::quantize::QuantizeError;
@@ -20,27 +20,52 @@ use crate::recipe::Assignment;
 /// Rows of a program's result, all that one call gives.
 type See<'a> = &'a mut dyn FnMut(&[&[f32]]);
 
-pub struct LayerRun<'a> {
+#[derive(Clone, Copy)]
+pub struct HalfRun<'a> {
     pub config: &'a ModelConfig,
     pub tensors: &'a BTreeMap<String, Tensor>,
-    /// Formats of the layer's matrices; those that it does not have are f32.
-    pub weights: &'a Assignment,
+    /// Formats of the matrices; without, they are f32.
+    pub weights: Option<&'a Assignment>,
     pub quantize_activations: bool,
 }
 
-impl LayerRun<'_> {
-    /// The columns of what `see` gets: see [`build_layer`].
-    pub fn run(&self, layer: usize, hidden: &Hidden, see: See) -> Result<(), QuantizeError> {
+impl HalfRun<'_> {
+    /// The columns of what `see` gets: see [`build_half`].
+    pub fn run(&self, (layer, half): (usize, Half), hidden: &Hidden, see: See) -> Result<(), QuantizeError> {
         let config = self.config;
-        let width = 2 * config.dim + config.q_width() + config.ffn + config.dim;
-        let build = |bounds, tokens| build_layer(config, self.weights, bounds, layer, tokens);
+        let width = config.dim + half.widths(config).iter().sum::<usize>();
         let constants = Constants::new(config, self.tensors);
         let options = passes::Options { quantize_activations: self.quantize_activations };
-        for piece in pieces(hidden, width) {
-            let graph = build(bounds(hidden), piece.len() / hidden.dim).map_err(CompileError::Build)?;
+        let floats = Assignment::default();
+        let weights = self.weights.unwrap_or(&floats);
+        for piece in pieces(hidden, PIECE) {
+            let tokens = piece.len() / hidden.dim;
+            let graph = build_half(config, weights, bounds(hidden), (layer, half), tokens);
+            let graph = graph.map_err(CompileError::Build)?;
             run(config, constants.clone(), graph, options, Piece { rows: piece, hidden, width }, see)?;
         }
         Ok(())
+    }
+
+    /// Parts of `hidden` that one program takes.
+    pub fn pieces(&self, hidden: &Hidden) -> Vec<Hidden> {
+        pieces(hidden, PIECE).map(|rows| Hidden { rows: rows.to_vec(), ..*hidden }).collect()
+    }
+
+    /// All that `see` would get, one row after the other.
+    pub fn rows(&self, place: (usize, Half), hidden: &Hidden) -> Result<Vec<f32>, QuantizeError> {
+        let mut rows = Vec::new();
+        self.run(place, hidden, &mut |seen| seen.iter().for_each(|row| rows.extend_from_slice(row)))?;
+        Ok(rows)
+    }
+
+    /// The rows that the half makes of `hidden`.
+    pub fn output(&self, place: (usize, Half), hidden: &Hidden) -> Result<Hidden, QuantizeError> {
+        let mut rows = Vec::with_capacity(hidden.rows.len());
+        self.run(place, hidden, &mut |seen| {
+            seen.iter().for_each(|row| rows.extend_from_slice(&row[row.len() - hidden.dim..]));
+        })?;
+        Ok(Hidden { rows, ..*hidden })
     }
 }
 
@@ -51,20 +76,44 @@ pub fn head_inputs(
     hidden: &Hidden,
     see: See,
 ) -> Result<(), QuantizeError> {
+    head(config, tensors, hidden, false, see)
+}
+
+/// The predictions.
+pub fn logits(
+    config: &ModelConfig,
+    tensors: &BTreeMap<String, Tensor>,
+    hidden: &Hidden,
+    see: See,
+) -> Result<(), QuantizeError> {
+    head(config, tensors, hidden, true, see)
+}
+
+fn head(
+    config: &ModelConfig,
+    tensors: &BTreeMap<String, Tensor>,
+    hidden: &Hidden,
+    logits: bool,
+    see: See,
+) -> Result<(), QuantizeError> {
+    let width = if logits { config.vocab } else { config.dim };
     let constants = Constants::new(config, tensors);
     let options = passes::Options { quantize_activations: false };
-    for piece in pieces(hidden, config.dim) {
+    for piece in pieces(hidden, width) {
         let tokens = piece.len() / hidden.dim;
-        let graph = build_head_norm(config, bounds(hidden), tokens).map_err(CompileError::Build)?;
-        run(config, constants.clone(), graph, options, Piece { rows: piece, hidden, width: config.dim }, see)?;
+        let graph = build_head(config, bounds(hidden), tokens, logits);
+        let graph = graph.map_err(CompileError::Build)?;
+        run(config, constants.clone(), graph, options, Piece { rows: piece, hidden, width }, see)?;
     }
     Ok(())
 }
 
+/// Tokens of one program, as far as whole windows go.
+const PIECE: usize = 8192;
+
 /// Windows for one program. Its table is its vocabulary, for which a row of its result must have room.
 fn pieces(hidden: &Hidden, width: usize) -> impl Iterator<Item = &[f32]> {
-    const MOST: usize = 8192;
-    let windows = (width.min(MOST) / hidden.window).max(1);
+    let windows = (width.min(PIECE) / hidden.window).max(1);
     hidden.rows.chunks(windows * hidden.window * hidden.dim)
 }
 

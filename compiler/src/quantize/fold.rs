@@ -1,4 +1,4 @@
-//! AWQ (Lin et al. 2023): columns that meet large inputs are multiplied before they are rounded, and what makes those inputs is divided,
+//! Channels are rescaled, as AWQ does (Lin et al. 2023): columns that meet large inputs are multiplied before they are rounded, and what makes those inputs is divided,
 //! which leaves the function as it is. A norm's gain stands before q, k and v and before gate and up, v before o, up before down.
 //!
 //! Factors are `|x|^a / |w|^b` (means over the text and over the column). The pair of exponents is tried out on a sample of rows: the
@@ -7,10 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use super::calibrated::{Place, Seen, layer_name};
 use super::calibration::Moments;
 use super::{QuantizeError, grid_of, nearest};
 use crate::checkpoint::{Factors, Grid, GridRow, Tensor};
 use crate::config::ModelConfig;
+use crate::models::Half;
 use crate::parallel;
 use crate::recipe::{Assignment, Method};
 
@@ -28,52 +30,44 @@ const EXPONENTS: [[f32; 2]; 15] = {
 /// Rows of a matrix that the exponents are tried on.
 const SAMPLE: usize = 32;
 
-/// Matrices that read one input, and where that input comes from.
-struct Fold {
-    readers: &'static [&'static str],
-    source: &'static str,
-    /// Which of the layer's inputs it is.
-    input: usize,
+/// What makes each input of half a layer, and can take the inverse of what its readers are multiplied by.
+const fn sources(half: Half) -> [&'static str; 2] {
+    match half {
+        Half::Attention => ["attn_norm", "v"],
+        Half::Ffn => ["ffn_norm", "up"],
+    }
 }
 
-const FOLDS: [Fold; 4] = [
-    Fold { readers: &["q", "k", "v"], source: "attn_norm", input: 0 },
-    Fold { readers: &["o"], source: "v", input: 1 },
-    Fold { readers: &["gate", "up"], source: "ffn_norm", input: 2 },
-    Fold { readers: &["down"], source: "up", input: 3 },
-];
-
-/// Rescales the channels of a layer where its matrices are to be quantized this way, and `inputs` with them.
+/// Rescales the channels of half a layer where its matrices are to be quantized by a method that gains from it, and `seen` with them.
 pub fn rescale(
     config: &ModelConfig,
-    layer: usize,
+    (layer, half): Place,
     weights: &Assignment,
-    inputs: &mut [Moments],
+    seen: &mut [Seen],
     tensors: &mut BTreeMap<String, Tensor>,
 ) -> Result<(), QuantizeError> {
-    let name = |part: &str| format!("layers.{layer}.{part}");
-    for Fold { readers, source, input } in &FOLDS {
-        let asked = readers.iter().all(|reader| weights.method(&name(reader)) == Some(Method::Awq));
+    let name = |part: &str| layer_name(layer, part);
+    for ((readers, source), seen) in half.readers().into_iter().zip(sources(half)).zip(seen) {
+        let gains = |reader: &&str| matches!(weights.method(&name(reader)), Some(Method::Awq | Method::Gptq));
         let on_grid = |part: &&str| tensors.get(&name(part)).is_some_and(|tensor| tensor.grid().is_some());
         // What is on a grid already would leave it.
-        if !asked || readers.iter().chain([source]).any(on_grid) {
+        if !readers.iter().all(gains) || readers.iter().chain([&source]).any(on_grid) {
             continue;
         }
-        let moments = &mut inputs[*input];
         // A kv head's values are read by a whole group of o's columns.
-        let shared = if *source == "v" { Heads::of(config) } else { Heads::each(moments.size()) };
+        let shared = if source == "v" { Heads::of(config) } else { Heads::each(seen.moments.size()) };
         let mut samples = Vec::new();
-        for reader in *readers {
+        for reader in readers {
             let name = name(reader);
             if let (Some(tensor), Some(weight)) = (tensors.get(&name), weights.get(&name)) {
                 samples.push(Sample::of(tensor, grid_of(weight))?);
             }
         }
-        let factors = search(moments, &samples, &shared);
+        let factors = search(&seen.moments, &samples, &shared);
         let inverse: Arc<[f32]> = shared.sources().map(|col| factors[col].recip()).collect();
         let factors: Arc<[f32]> = factors.into();
-        moments.divide(&factors);
-        for reader in *readers {
+        seen.divide(&factors);
+        for reader in readers {
             replace(tensors, &name(reader), Factors::Cols(Arc::clone(&factors)))?;
         }
         for source in [name(source), name(&format!("{source}.bias"))] {

@@ -1,0 +1,81 @@
+//! What a float model's values have more than those that the quantized layers before a matrix give: what the matrix can make good.
+//!
+//! The outputs of a matrix `W` that the model should have are `W x̄` (and `r̄ - r` more where the result is added to a residual `r` that has
+//! drifted), its inputs are `x`. The best matrix for them is `W + E H⁻¹` with `E = Σ (W (x̄ - x) + (r̄ - r)) xᵀ` and `H = Σ x xᵀ`.
+
+use crate::linalg::{add_product, add_scaled};
+
+/// Means over the rows of a calibration.
+#[derive(Clone, Debug)]
+pub struct Drift {
+    size: usize,
+    count: usize,
+    /// The sum of `(x̄ - x) xᵀ`.
+    inputs: Vec<f32>,
+    /// The sum of `(r̄ - r) xᵀ`, a row for each output; empty where the result is not added to anything.
+    residual: Vec<f32>,
+}
+
+/// Rows that belong together.
+pub struct Pairs<'a> {
+    exact: &'a [&'a [f32]],
+    rounded: &'a [&'a [f32]],
+}
+
+impl<'a> Pairs<'a> {
+    pub fn of([exact, rounded]: &'a [Vec<&'a [f32]>; 2]) -> Pairs<'a> {
+        Pairs { exact, rounded }
+    }
+
+    fn differences(&self) -> Vec<Vec<f32>> {
+        let difference =
+            |(exact, rounded): (&&[f32], &&[f32])| exact.iter().zip(*rounded).map(|(a, b)| a - b).collect();
+        self.exact.iter().zip(self.rounded).map(difference).collect()
+    }
+}
+
+impl Drift {
+    pub fn new(size: usize, residual: usize) -> Drift {
+        Drift { size, count: 0, inputs: vec![0.0; size * size], residual: vec![0.0; residual * size] }
+    }
+
+    pub fn add(&mut self, inputs: &Pairs, residual: &Pairs) {
+        let add = |sum: &mut [f32], pairs: &Pairs| {
+            let differences = pairs.differences();
+            let rows: Vec<&[f32]> = differences.iter().map(Vec::as_slice).collect();
+            add_product(sum, &rows, sum.len() / self.size, inputs.rounded);
+        };
+        add(&mut self.inputs, inputs);
+        if !self.residual.is_empty() {
+            add(&mut self.residual, residual);
+        }
+        self.count += inputs.rounded.len();
+    }
+
+    /// As if every input had been divided by the factor of its column.
+    pub fn divide(&mut self, factors: &[f32]) {
+        for (row, by) in self.inputs.chunks_mut(self.size).zip(factors) {
+            row.iter_mut().zip(factors).for_each(|(value, factor)| *value /= by * factor);
+        }
+        for row in self.residual.chunks_mut(self.size) {
+            row.iter_mut().zip(factors).for_each(|(value, factor)| *value /= factor);
+        }
+    }
+
+    /// The rows of `E` from `first` on, where those of the matrix are `weights`.
+    pub fn of_rows(&self, first: usize, weights: &[f32]) -> Vec<f32> {
+        let size = self.size;
+        let mut sums = match self.residual.is_empty() {
+            true => vec![0.0; weights.len()],
+            false => self.residual[first * size..][..weights.len()].to_vec(),
+        };
+        for (col, of_col) in self.inputs.chunks_exact(size).enumerate() {
+            for (sums, weights) in sums.chunks_exact_mut(size).zip(weights.chunks_exact(size)) {
+                add_scaled(sums, weights[col], of_col);
+            }
+        }
+        let factor = (self.count.max(1) as f32).recip();
+        sums.iter_mut().for_each(|value| *value *= factor);
+        sums
+    }
+}

@@ -1,0 +1,152 @@
+//! What is left to gain once every number has its place: numbers, scales and minima in turn become what is best while all others stay as
+//! they are. The measure is `(w - ŵ) H (w - ŵ)ᵀ`, which each step lowers or leaves.
+//!
+//! Behdin et al. 2023 (QuantEase) do so with the numbers. Scales are found the same way: a change `δ` of a group's scale moves its columns
+//! by `δ p`, where `p` are the points that its numbers stand for, and the best `δ` is `p·g / p H pᵀ` with `g = H (w - ŵ)`.
+
+use super::as_f16;
+use super::points::Points;
+use crate::checkpoint::{Grid, GridRow, Segment};
+use crate::linalg::{add_scaled, dot};
+
+const SWEEPS: usize = 2;
+
+pub struct Descent<'a> {
+    grid: Grid,
+    points: Points,
+    /// Symmetric, positive definite.
+    hessian: &'a [f32],
+}
+
+/// A row on its way.
+struct State {
+    values: Vec<f32>,
+    /// `H (w - ŵ)`: half of what the measure falls by for each step up of a column.
+    pull: Vec<f32>,
+}
+
+/// What a factor of a segment may be.
+#[derive(Clone, Copy)]
+enum Part {
+    Scale,
+    Min,
+}
+
+impl<'a> Descent<'a> {
+    pub fn new(grid: Grid, hessian: &'a [f32]) -> Option<Descent<'a>> {
+        grid.kind.format().map(|format| Descent { grid, points: Points::of(format), hessian })
+    }
+
+    /// `targets` are what the rows should be. Rows pass the columns together, so that those of `H` are read once for all of them.
+    pub fn improve(&self, targets: &[f32], rows: &mut [GridRow]) {
+        let size = targets.len() / rows.len();
+        let mut states = self.states(targets, rows);
+        for _ in 0..SWEEPS {
+            let mut changed = false;
+            for at in 0..size.div_ceil(self.grid.segment()) {
+                for (row, state) in rows.iter_mut().zip(&mut states) {
+                    self.factor(row, state, at, Part::Scale);
+                    if self.points.format.min {
+                        self.factor(row, state, at, Part::Min);
+                    }
+                    changed |= self.numbers(row, state, at);
+                }
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+
+    fn states(&self, targets: &[f32], rows: &[GridRow]) -> Vec<State> {
+        let size = targets.len() / rows.len();
+        let values = |row: &GridRow| {
+            let mut values = vec![0.0; size];
+            row.values(self.grid, &mut values);
+            values
+        };
+        let mut states: Vec<State> =
+            rows.iter().map(|row| State { values: values(row), pull: vec![0.0; size] }).collect();
+        let left = |(target, state): (&[f32], &State)| target.iter().zip(&state.values).map(|(a, b)| a - b).collect();
+        let left: Vec<Vec<f32>> = targets.chunks_exact(size).zip(&states).map(left).collect();
+        for (col, of_col) in self.hessian.chunks_exact(size).enumerate() {
+            states.iter_mut().zip(&left).for_each(|(state, left)| state.pull[col] = dot(of_col, left));
+        }
+        states
+    }
+
+    fn of_col(&self, col: usize, size: usize) -> &[f32] {
+        &self.hessian[col * size..(col + 1) * size]
+    }
+
+    /// Whether any of the segment's changed.
+    fn numbers(&self, row: &mut GridRow, state: &mut State, at: usize) -> bool {
+        let Segment { begin, end, scale, min } = row.segment(self.grid, at);
+        let mut changed = false;
+        for col in begin..end {
+            let of_col = self.of_col(col, state.values.len());
+            let best = state.values[col] + state.pull[col] / of_col[col];
+            let (q, value) = self.points.nearest(best, scale, min);
+            if q != row.q[col] {
+                add_scaled(&mut state.pull, state.values[col] - value, of_col);
+                (row.q[col], state.values[col], changed) = (q, value, true);
+            }
+        }
+        changed
+    }
+
+    /// Moves the scale or the minimum of segment `at` to where the measure is least, as far as it is a number that can be stored.
+    fn factor(&self, row: &mut GridRow, state: &mut State, at: usize, part: Part) {
+        let segment = &row.segment(self.grid, at);
+        let (size, columns) = (state.values.len(), segment.begin..segment.end);
+        let points: Vec<f32> = match part {
+            Part::Scale => columns.clone().map(|col| self.points.of_number(row.q[col])).collect(),
+            Part::Min => vec![1.0; columns.len()],
+        };
+        let mut through = vec![0.0; size];
+        for (point, col) in points.iter().zip(columns.clone()) {
+            add_scaled(&mut through, *point, self.of_col(col, size));
+        }
+        let curvature = dot(&points, &through[columns.clone()]);
+        let slope = dot(&points, &state.pull[columns.clone()]);
+        if curvature <= 0.0 {
+            return;
+        }
+        let step = self.step(row, at, segment, part, slope / curvature);
+        if step * (step * curvature - 2.0 * slope) >= 0.0 {
+            return;
+        }
+        self.take(row, at, segment, part, step);
+        add_scaled(&mut state.pull, -step, &through);
+        add_scaled(&mut state.values[columns], step, &points);
+    }
+
+    /// The change nearest to `ideal` after which the factor can be stored.
+    fn step(&self, row: &GridRow, at: usize, segment: &Segment, part: Part, ideal: f32) -> f32 {
+        let g = segment.begin / self.grid.group;
+        let (now, unit, sub) = match part {
+            Part::Scale => (segment.scale, row.scales[g], row.sub_scales.get(at)),
+            Part::Min => (segment.min, row.mins[g], row.sub_mins.get(at)),
+        };
+        match sub {
+            None => as_f16(now + ideal) - now,
+            Some(_) if unit == 0.0 => 0.0,
+            Some(sub) => {
+                let sub = f32::from(*sub);
+                unit * ((sub + ideal / unit).round().clamp(-127.0, 127.0) - sub)
+            }
+        }
+    }
+
+    fn take(&self, row: &mut GridRow, at: usize, segment: &Segment, part: Part, step: f32) {
+        let g = segment.begin / self.grid.group;
+        let (factors, subs) = match part {
+            Part::Scale => (&mut row.scales, &mut row.sub_scales),
+            Part::Min => (&mut row.mins, &mut row.sub_mins),
+        };
+        match subs.get_mut(at) {
+            None => factors[g] += step,
+            Some(sub) => *sub += (step / factors[g]).round() as i8,
+        }
+    }
+}
