@@ -27,7 +27,7 @@ ROUNDS = 3
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-parser.add_argument("--text", nargs="+", default=[f"{HERE}/texts/mansfield-park.txt"], help="what is predicted")
+parser.add_argument("--text", nargs="+", default=[f"{ROOT}/compiler/src/quality/mansfield-park.txt"], help="what is predicted")
 parser.add_argument("--limit", type=int, help="only so many windows of 512 tokens")
 parser.add_argument("--only", default="", help="cases whose name contains this; nothing is written")
 parser.add_argument("--speed", action="store_true", help="measure decoding too")

@@ -13,6 +13,7 @@ pub mod models;
 mod parallel;
 pub mod passes;
 pub mod program;
+pub mod quality;
 pub mod quantize;
 pub mod recipe;
 pub mod synth;

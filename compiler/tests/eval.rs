@@ -18,7 +18,7 @@ const CTX: usize = 16;
 
 fn open(recipe: Option<&str>) -> Subject {
     let recipe = recipe.map(|recipe| Recipe::from_json(recipe).unwrap());
-    Subject::open(&fixtures::directory().join("hf"), recipe, None, &|_, _| ControlFlow::Continue(())).unwrap()
+    Subject::open(&fixtures::directory().join("hf"), recipe, None, None, &|_, _| ControlFlow::Continue(())).unwrap()
 }
 
 fn int8() -> Subject {
@@ -108,7 +108,7 @@ fn limits_and_what_makes_no_sense() {
 fn tiny(folder: &Path) -> Subject {
     let directory = folder.join("tiny");
     synth("tiny", &directory, Dtype::F32, &|_, _| {}).unwrap();
-    Subject::open(&directory, None, None, &|_, _| ControlFlow::Continue(())).unwrap()
+    Subject::open(&directory, None, None, None, &|_, _| ControlFlow::Continue(())).unwrap()
 }
 
 fn tasks(subject: &Subject, list: &str, options: &EvalOptions) -> (Vec<TaskReport>, Vec<Sample>) {

@@ -55,7 +55,7 @@ fn each_matrix_keeps_its_numbers_and_groups() {
 fn difference(name: &str) -> f32 {
     let fixture = &fixtures::all()[name];
     let recipe = Recipe::from_json(r#"{"activations": {"dtype": "f32"}}"#).unwrap();
-    let subject = Subject::open(&fixture.path, Some(recipe), None, &|_, _| ControlFlow::Continue(())).unwrap();
+    let subject = Subject::open(&fixture.path, Some(recipe), None, None, &|_, _| ControlFlow::Continue(())).unwrap();
     let options = EngineOptions { threads: 1, kv_dtype: KvType::F32, ..EngineOptions::default() };
     let mut session = Session::new(subject.model.clone(), &options).unwrap();
     let logits = session.prefill(&fixture.prompt).unwrap();

@@ -121,6 +121,9 @@ pub struct Making {
     pub hf_token: Option<String>,
 }
 
+/// Some thousand predictions: a mean divergence within a few parts of a hundred.
+const REPORT_WINDOWS: usize = 8;
+
 #[derive(Debug, Args)]
 pub struct Export {
     /// A name of the catalog, a directory or a file
@@ -151,6 +154,15 @@ pub struct Export {
     /// Print the graph after a pass ("frontend": before all of them)
     #[arg(long, value_name = "PASS")]
     pub print_ir_after: Option<String>,
+    /// Measure the artifact against the checkpoint, and write what quantizing did as a page; one that is there already gathers exports
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+    /// The text that the report's predictions are of (default: one that is built in)
+    #[arg(long, value_name = "FILE", requires = "report")]
+    pub report_text: Option<PathBuf>,
+    /// Windows of 512 tokens of it
+    #[arg(long, value_name = "N", requires = "report", default_value_t = REPORT_WINDOWS)]
+    pub report_windows: usize,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -271,6 +283,9 @@ impl Export {
             target: None,
             weights: Weights::Inside,
             print_ir_after: None,
+            report: None,
+            report_text: None,
+            report_windows: REPORT_WINDOWS,
         }
     }
 }

@@ -109,7 +109,7 @@ fn heading(args: &Eval, subject: &Subject, what: &str, begin: Instant) -> String
 fn open(model: &str, recipe: Option<Recipe>, calibration: Option<String>, watch: &Watch) -> Result<Subject> {
     let path = progress::resolve(model, None)?;
     let bar = progress::bar("exporting");
-    let subject = Subject::open(&path, recipe, calibration, &|done, total| {
+    let subject = Subject::open(&path, recipe, calibration, None, &|done, total| {
         progress::set(&bar, done, total);
         watch.check()
     });

@@ -1,6 +1,6 @@
 //! What is evaluated: an artifact as it is, or a checkpoint that is exported for the purpose.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tcrt::Model;
@@ -24,6 +24,7 @@ impl Subject {
         path: &Path,
         recipe: Option<Recipe>,
         calibration: Option<String>,
+        params_path: Option<PathBuf>,
         progress: Progress,
     ) -> Result<Subject, EvalError> {
         let failed = |why: String| EvalError::File { path: path.to_path_buf(), why };
@@ -38,7 +39,7 @@ impl Subject {
         let options = ExportOptions {
             recipe: recipe.unwrap_or_default(),
             calibration,
-            params_path: None,
+            params_path,
             tokenizer: None,
             chat_template: None,
             max_positions: None,

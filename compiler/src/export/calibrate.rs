@@ -7,28 +7,29 @@ use std::ops::ControlFlow;
 use tcrt::tokenizer::Tokenizer;
 
 use super::ExportError;
-use crate::checkpoint::{Checkpoint, Tensor};
+use crate::checkpoint::Checkpoint;
 use crate::emit::Progress;
 use crate::export::CompileError;
 use crate::quantize::calibration::{DEFAULT_TEXT, tokens};
-use crate::quantize::{Job, QuantizeError, choose, needs_text};
-use crate::recipe::{Activations, Method, Recipe, assign};
+use crate::quantize::{Job, QuantizeError, Quantized, choose, needs_text};
+use crate::recipe::{Activations, Assignment, Method, Recipe, assign};
 
-/// The recipe with what `auto` chose, and the checkpoint's tensors, those on their grids that need more than rounding. `text` is read
-/// in place of the default; where one is given, it also says which columns matter to rounding to nearest.
+/// The recipe with what `auto` chose, and the checkpoint's tensors, those on their grids that need more than rounding, with the format of
+/// each matrix. `text` is read in place of the default; where one is given, it also says which columns matter to rounding to nearest.
 pub fn calibrate<'a>(
     checkpoint: &Checkpoint,
     recipe: &'a Recipe,
     text: Option<&str>,
     tokenizer: &[u8],
     progress: Progress,
-) -> Result<(Cow<'a, Recipe>, BTreeMap<String, Tensor>), ExportError> {
+) -> Result<(Cow<'a, Recipe>, Quantized, Assignment), ExportError> {
     let (config, tensors) = (&checkpoint.config, &checkpoint.tensors);
     let mut recipe = Cow::Borrowed(recipe);
     let mut weights = assign(&recipe, config, tensors).map_err(CompileError::from)?;
     let reads = text.is_some() || recipe.auto.is_some() || needs_text(&weights);
     if !reads && weights.methods().all(|method| method == Method::Nearest) {
-        return Ok((recipe, tensors.clone()));
+        let as_they_are = Quantized { tensors: tensors.clone(), floats: BTreeMap::new() };
+        return Ok((recipe, as_they_are, weights));
     }
     let windows = match (reads, tokenizer) {
         (false, _) => None,
@@ -51,6 +52,6 @@ pub fn calibrate<'a>(
         recipe.overrides = rules;
         weights = assign(recipe, config, tensors).map_err(CompileError::from)?;
     }
-    let tensors = job.run(&weights)?;
-    Ok((recipe, tensors))
+    let quantized = job.run(&weights)?;
+    Ok((recipe, quantized, weights))
 }

@@ -19,6 +19,7 @@ use crate::chat;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, OpenOptions};
 use crate::config::ModelConfig;
 use crate::emit::{Artifact, Constants, EmitError, Progress, Written, pte, so};
+use crate::quality::Matrices;
 use crate::quantize::QuantizeError;
 use crate::recipe::{Accelerator, Recipe};
 use crate::tokenizer::TokenizerError;
@@ -50,6 +51,8 @@ pub struct Report {
     pub written: Written,
     pub instructions: usize,
     pub warnings: Vec<Warning>,
+    pub recipe: String,
+    pub matrices: Matrices,
 }
 
 /// What an artifact lacks; it runs without.
@@ -101,12 +104,13 @@ pub fn export(model: &Path, output: &Path, options: ExportOptions) -> Result<Rep
     let Text { tokenizer, chat, stop_tokens, mut warnings } =
         text::prepare(&checkpoint, options.tokenizer.as_deref(), options.chat_template.as_deref())?;
     let (recipe, calibration) = (&options.recipe, options.calibration.as_deref());
-    let (recipe, tensors) = calibrate::calibrate(&checkpoint, recipe, calibration, &tokenizer, options.progress)?;
-    let compiled = compile(&checkpoint.config, &tensors, &recipe, options.after_pass)?;
+    let (recipe, quantized, weights) =
+        calibrate::calibrate(&checkpoint, recipe, calibration, &tokenizer, options.progress)?;
+    let compiled = compile(&checkpoint.config, &quantized.tensors, &recipe, options.after_pass)?;
     warnings.extend(options.recipe.executor.filter(elsewhere).map(Warning::Executor));
     let artifact = Artifact {
         program: &compiled.program,
-        constants: &Constants::new(&checkpoint.config, &tensors),
+        constants: &Constants::new(&checkpoint.config, &quantized.tensors),
         metadata: metadata(&checkpoint, &options.recipe),
         stop_tokens,
         tokenizer,
@@ -116,7 +120,15 @@ pub fn export(model: &Path, output: &Path, options: ExportOptions) -> Result<Rep
         Some(native) => so::write(output, &artifact, native, options.progress)?,
         None => pte::write(output, &artifact, options.progress)?,
     };
-    Ok(Report { config: checkpoint.config, written, instructions: compiled.program.instructions.len(), warnings })
+    let matrices = Matrices { quantized, weights };
+    Ok(Report {
+        config: checkpoint.config,
+        written,
+        instructions: compiled.program.instructions.len(),
+        warnings,
+        recipe: options.recipe.to_string(),
+        matrices,
+    })
 }
 
 /// The file's name says which kind of artifact it is to be.

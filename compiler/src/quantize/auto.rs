@@ -9,7 +9,7 @@
 use tc_kernels::layout::{Kind, matrix_bytes};
 
 use super::calibrated::{Job, layer_name, places};
-use super::calibration::{Hidden, Moments, head_inputs};
+use super::calibration::{Hidden, Moments};
 use super::probe::{Divergences, PROBE, Probes};
 use super::{QuantizeError, nearest};
 use crate::checkpoint::{Grid, GridRow, Tensor};
@@ -68,8 +68,7 @@ pub fn choose(job: &Job, windows: &[Vec<u32>], bits: f64) -> Result<Vec<Override
         probes.pass(job, place, &rounded)?;
         hidden = next;
     }
-    let mut moments = Moments::new(job.config.dim);
-    head_inputs(job.config, job.tensors, &hidden, &mut |rows| moments.add(rows))?;
+    let moments = job.head_moments(&hidden, job.tensors)?;
     let divergences = probes.finish(job, &moments)?;
     for (unit, divergence) in units.iter_mut().zip(&divergences.of_units) {
         unit.choices.iter_mut().for_each(|choice| choice.damage *= divergence);

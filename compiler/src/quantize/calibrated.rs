@@ -54,6 +54,23 @@ impl Seen {
     }
 }
 
+/// A checkpoint's tensors, some of them quantized.
+#[derive(Debug)]
+pub struct Quantized {
+    /// With what was folded into others.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// What the quantized matrices were before they were rounded, their channels rescaled.
+    pub floats: BTreeMap<String, Tensor>,
+}
+
+impl Quantized {
+    fn replace(&mut self, name: &str, quantized: Tensor) {
+        if let Some(floats) = self.tensors.insert(name.to_string(), quantized) {
+            self.floats.insert(name.to_string(), floats);
+        }
+    }
+}
+
 pub fn layer_name(layer: usize, part: &str) -> String {
     format!("layers.{layer}.{part}")
 }
@@ -68,9 +85,8 @@ pub fn needs_text(weights: &Assignment) -> bool {
 }
 
 impl Job<'_> {
-    /// The tensors with quantized matrices, and what was folded into others.
-    pub fn run(&self, weights: &Assignment) -> Result<BTreeMap<String, Tensor>, QuantizeError> {
-        let mut tensors = self.tensors.clone();
+    pub fn run(&self, weights: &Assignment) -> Result<Quantized, QuantizeError> {
+        let mut quantized = Quantized { tensors: self.tensors.clone(), floats: BTreeMap::new() };
         let mut stream = match (self.windows, self.tensors.get("embed")) {
             (Some(windows), Some(table)) => Some(Stream {
                 exact: Hidden::embed(self.config, table, None, windows)?,
@@ -80,11 +96,11 @@ impl Job<'_> {
         };
         for place in places(self.config) {
             self.report(place.0)?;
-            self.half(place, weights, stream.as_mut(), &mut tensors)?;
+            self.half(place, weights, stream.as_mut(), &mut quantized)?;
         }
         self.report(self.config.layers)?;
-        self.head(weights, stream.as_ref(), &mut tensors)?;
-        Ok(tensors)
+        self.head(weights, stream.as_ref(), &mut quantized)?;
+        Ok(quantized)
     }
 
     pub fn report(&self, layer: usize) -> Result<(), QuantizeError> {
@@ -99,23 +115,23 @@ impl Job<'_> {
         place: Place,
         weights: &Assignment,
         stream: Option<&mut Stream>,
-        tensors: &mut BTreeMap<String, Tensor>,
+        quantized: &mut Quantized,
     ) -> Result<(), QuantizeError> {
         let names = |readers: &[&str]| readers.iter().map(|reader| layer_name(place.0, reader)).collect::<Vec<_>>();
         let Some(stream) = stream else {
             let all = place.1.readers().concat();
-            return self.matrices(weights, &names(&all), None, tensors);
+            return self.matrices(weights, &names(&all), None, quantized);
         };
-        let makes_good = |readers: &[&str]| {
-            names(readers).iter().any(|name| weights.method(name) == Some(Method::Gptq))
-        };
-        let mut seen = self.see(place, stream, tensors, place.1.readers().map(makes_good))?;
-        fold::rescale(self.config, place, weights, &mut seen, tensors)?;
+        let makes_good =
+            |readers: &[&str]| names(readers).iter().any(|name| weights.method(name) == Some(Method::Gptq));
+        let mut seen = self.see(place, stream, &quantized.tensors, place.1.readers().map(makes_good))?;
+        fold::rescale(self.config, place, weights, &mut seen, &mut quantized.tensors)?;
         for (readers, seen) in place.1.readers().iter().zip(&seen) {
-            self.matrices(weights, &names(readers), Some(seen), tensors)?;
+            self.matrices(weights, &names(readers), Some(seen), quantized)?;
         }
         let quantize_activations = self.quantize_activations;
-        let run = HalfRun { config: self.config, tensors, weights: Some(weights), quantize_activations };
+        let run =
+            HalfRun { config: self.config, tensors: &quantized.tensors, weights: Some(weights), quantize_activations };
         stream.rounded = run.output(place, &stream.rounded)?;
         Ok(())
     }
@@ -181,13 +197,13 @@ impl Job<'_> {
         weights: &Assignment,
         names: &[String],
         seen: Option<&Seen>,
-        tensors: &mut BTreeMap<String, Tensor>,
+        quantized: &mut Quantized,
     ) -> Result<(), QuantizeError> {
         let mut gptq: Option<Gptq> = None;
         let moments = seen.map(|seen| &seen.moments);
         for name in names {
             let (Some(tensor), Some(weight), Some(method)) =
-                (tensors.get(name), weights.get(name), weights.method(name))
+                (quantized.tensors.get(name), weights.get(name), weights.method(name))
             else {
                 continue;
             };
@@ -199,8 +215,8 @@ impl Job<'_> {
             }
             let drift = seen.and_then(|seen| seen.drift.as_ref());
             let inputs = Inputs { moments, gptq: gptq.as_ref().filter(|_| method == Method::Gptq), drift };
-            let quantized = matrix::quantize(tensor, weight, method, inputs)?;
-            tensors.insert(name.clone(), quantized);
+            let on_grid = matrix::quantize(tensor, weight, method, inputs)?;
+            quantized.replace(name, on_grid);
         }
         Ok(())
     }
@@ -210,18 +226,22 @@ impl Job<'_> {
         &self,
         weights: &Assignment,
         stream: Option<&Stream>,
-        tensors: &mut BTreeMap<String, Tensor>,
+        quantized: &mut Quantized,
     ) -> Result<(), QuantizeError> {
-        let mut seen = None;
-        if let Some(stream) = stream {
-            let seen = seen.insert(Seen { moments: Moments::new(self.config.dim), drift: None });
-            head_inputs(self.config, tensors, &stream.rounded, &mut |rows| seen.moments.add(rows))?;
-        }
+        let moments = stream.map(|stream| self.head_moments(&stream.rounded, &quantized.tensors)).transpose()?;
+        let seen = moments.map(|moments| Seen { moments, drift: None });
         let name = if weights.shared_head { "embed" } else { "head" };
-        if let (true, Some(table)) = (self.config.tied && name == "head", tensors.get("embed")) {
-            tensors.insert(name.to_string(), table.clone());
+        if let (true, Some(table)) = (self.config.tied && name == "head", self.tensors.get("embed")) {
+            quantized.tensors.insert(name.to_string(), table.clone());
         }
-        self.matrices(weights, &[name.to_string()], seen.as_ref(), tensors)
+        self.matrices(weights, &[name.to_string()], seen.as_ref(), quantized)
+    }
+
+    /// Of the head's inputs, which `hidden` are before the last norm.
+    pub fn head_moments(&self, hidden: &Hidden, tensors: &BTreeMap<String, Tensor>) -> Result<Moments, QuantizeError> {
+        let mut moments = Moments::new(self.config.dim);
+        head_inputs(self.config, tensors, hidden, &mut |rows| moments.add(rows))?;
+        Ok(moments)
     }
 }
 

@@ -22,7 +22,7 @@ mod scales;
 mod tests;
 
 pub use auto::choose;
-pub use calibrated::{Job, needs_text};
+pub use calibrated::{Job, Quantized, needs_text};
 pub use error::QuantizeError;
 use tc_kernels::half::{f16_to_f32, f32_to_f16};
 use tc_kernels::layout::Kind;

@@ -16,7 +16,7 @@ type Tensors = BTreeMap<String, Tensor>;
 /// The rounding that is tried.
 pub const PROBE: (Kind, u32) = (Kind::I4, 32);
 /// The text: so many windows of so many tokens, of which the second half is predicted.
-const WINDOWS: usize = 4;
+const WINDOWS: usize = 2;
 const WINDOW: usize = 128;
 
 pub struct Probes {

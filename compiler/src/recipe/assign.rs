@@ -29,6 +29,10 @@ impl Assignment {
         self.types.get(name).map(|(weight, _)| *weight)
     }
 
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.types.keys().map(String::as_str)
+    }
+
     pub fn methods(&self) -> impl Iterator<Item = Method> {
         self.types.values().map(|(_, method)| *method)
     }
