@@ -22,7 +22,7 @@ extern "C" {
 #endif
 
 #define TCRT_MODEL_MAJOR 1
-#define TCRT_MODEL_MINOR 0
+#define TCRT_MODEL_MINOR 1
 #define TCRT_MODEL_MAGIC {'T', 'C', 'R', 'T', 'M', 'O', 'D', 0}
 
 /* ---- Kernels ---------------------------------------------------------------------------------------------------- */
@@ -257,6 +257,14 @@ typedef struct tcrt_descriptor {
     uint64_t (*run)(const tcrt_context *context, const tcrt_worker *worker, const tcrt_call *call);
     /* The same where n = 1 and rows = 1; NULL: `run` does it. */
     uint64_t (*run_one)(const tcrt_context *context, const tcrt_worker *worker, const tcrt_call *call);
+
+    /* Since 1.1: where `run` (not `run_one`) leaves the hidden states that the requested rows' logits are made of, after the last
+     * norm. Row r is at rows_arena + hidden_offset * max_rows + r * hidden_stride. */
+    uint64_t hidden_offset;
+    uint32_t hidden_stride; /* bytes */
+    uint32_t hidden_width;  /* values; 0: it does not say */
+    uint32_t hidden_kind;   /* 0: f32; 1: "q8", see kernels/src/layout.rs */
+    uint32_t unused;
 } tcrt_descriptor;
 
 /* A file of weights: this header, zeros up to TCRT_WEIGHTS_OFFSET, then tcrt_weights.size bytes. */

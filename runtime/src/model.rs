@@ -2,7 +2,7 @@
 
 use crate::chat::ChatFormat;
 use crate::native::{self, Native};
-use crate::program::verify::{Op, Verified};
+use crate::program::verify::{Hidden, Op, Verified};
 use crate::program::{self, Cache, Program};
 use crate::sys::Mapping;
 use crate::tokenizer::Tokenizer;
@@ -34,6 +34,7 @@ pub(crate) struct Layout {
     pub logits_offset: u64,
     /// In bytes.
     pub logits_stride: u32,
+    pub hidden: Option<Hidden>,
 }
 
 /// What is worth knowing about a model before running it.
@@ -42,6 +43,8 @@ pub struct ModelInfo {
     /// Name, family, recipe, writer and the like, for people.
     pub metadata: Vec<(String, String)>,
     pub vocab: usize,
+    /// Values of a hidden state; 0: the artifact does not say where it leaves them.
+    pub hidden: usize,
     pub max_positions: usize,
     pub cache: Cache,
     /// Kernels that the program calls.
@@ -84,10 +87,12 @@ impl Model {
             row_arena: program.row_arena,
             logits_offset: logits.offset,
             logits_stride: logits.stride,
+            hidden: verified.hidden(),
         };
         let info = ModelInfo {
             metadata: program.metadata.clone(),
             vocab: program.vocab as usize,
+            hidden: layout.hidden.map_or(0, |hidden| hidden.width as usize),
             max_positions: program.max_positions as usize,
             cache: program.cache,
             kernels: program.kernels.clone(),
@@ -109,10 +114,12 @@ impl Model {
             row_arena: model.row_arena,
             logits_offset: model.logits_offset,
             logits_stride: model.logits_stride,
+            hidden: native.hidden().map_err(|error| error.in_place(&name))?,
         };
         let info = ModelInfo {
             metadata: library.metadata().map_err(|error| error.in_place(&name))?,
             vocab: model.vocab as usize,
+            hidden: layout.hidden.map_or(0, |hidden| hidden.width as usize),
             max_positions: model.max_positions as usize,
             cache: native.cache(),
             kernels: native.kernels.clone(),

@@ -6,6 +6,7 @@
 mod api;
 mod app;
 pub mod engine;
+mod grammars;
 mod guard;
 mod listen;
 mod metrics;

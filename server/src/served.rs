@@ -8,6 +8,7 @@ use tcrt::tokenizer::Tokenizer;
 use tcrt::{Error, Model, prompt};
 
 use crate::engine::{self, Engine};
+use crate::grammars::Grammars;
 use crate::tools::Family;
 
 pub struct Served {
@@ -19,7 +20,10 @@ pub struct Served {
     pub stop_tokens: Vec<u32>,
     pub tools: Family,
     pub vocab: usize,
+    /// Values of an embedding; 0: the artifact gives none.
+    pub hidden: usize,
     pub context: usize,
+    pub grammars: Grammars,
     pub engine: Engine,
 }
 
@@ -31,11 +35,11 @@ impl Served {
         let tokenizer = Arc::new(tokenizer.ok_or_else(none)?);
         let chat = model.chat_format()?;
         let stop_tokens = prompt::stop_tokens(model.stop_tokens(), &tokenizer, chat.as_ref());
-        let vocab = model.info().vocab;
+        let (vocab, hidden) = (model.info().vocab, model.info().hidden);
         let engine = Engine::start(model, Arc::clone(&tokenizer), options, turn)?;
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let tools = Family::of(&tokenizer, chat.as_ref());
-        let context = engine.context();
-        Ok(Served { id, created, tokenizer, chat, stop_tokens, tools, vocab, context, engine })
+        let (context, grammars) = (engine.context(), Grammars::default());
+        Ok(Served { id, created, tokenizer, chat, stop_tokens, tools, vocab, hidden, context, grammars, engine })
     }
 }

@@ -29,9 +29,26 @@ const checks = {
     assert.equal(final.choices.length, 2);
   },
   async tools() {
-    const answer = await client.chat.completions.create({ ...greedy, tools, tool_choice: "required" });
-    const message = answer.choices[0].message;
-    assert.ok(message.tool_calls?.[0].function.name === "now" || message.content.startsWith("<tool_call>"));
+    const answer = await client.chat.completions.create({ ...greedy, tools, tool_choice: "required", parallel_tool_calls: false, max_tokens: 64 });
+    const [call] = answer.choices[0].message.tool_calls;
+    assert.equal(call.function.name, "now");
+    assert.equal(answer.choices[0].finish_reason, "tool_calls");
+    assert.deepEqual(JSON.parse(call.function.arguments), {});
+  },
+  async schema() {
+    const properties = { colour: { enum: ["red", "green"] }, sure: { type: "boolean" } };
+    const schema = { type: "object", properties, required: ["colour", "sure"], additionalProperties: false };
+    const format = { type: "json_schema", json_schema: { name: "answer", strict: true, schema } };
+    const answer = await client.chat.completions.parse({ ...greedy, max_tokens: 64, response_format: format });
+    assert.ok(["red", "green"].includes(answer.choices[0].message.parsed.colour));
+    const text = { format: { type: "json_schema", name: "answer", strict: true, schema } };
+    const response = await client.responses.parse({ model, input: "A colour?", temperature: 0, text });
+    assert.equal(typeof response.output_parsed.sure, "boolean");
+  },
+  async embeddings() {
+    const { data } = await client.embeddings.create({ model, input: ["One", "Two"] });
+    const length = data[1].embedding.reduce((sum, value) => sum + value * value, 0);
+    assert.ok(data.length === 2 && Math.abs(length - 1) < 1e-3);
   },
   async logprobs() {
     const answer = await client.completions.create({ model, prompt: "One two", echo: true, logprobs: 1, max_tokens: 2 });

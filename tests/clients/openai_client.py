@@ -1,13 +1,17 @@
 """The official `openai` Python client against a running server: python openai_client.py BASE_URL MODEL"""
 
+import enum
+import math
 import sys
 
 import openai
+import pydantic
 
 
 def main(base_url: str, model: str) -> None:
     client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
-    for check in (models, chat, streaming, choices, tools, logprobs, completions, responses, errors):
+    checks = (models, chat, streaming, choices, schema, tools, strict_tools, logprobs, completions, responses, embeddings, errors)
+    for check in checks:
         check(client, model)
         print(f"openai-python: {check.__name__}: ok")
 
@@ -52,6 +56,37 @@ def choices(client, model):
     assert len(set(first)) == 3 and three() == first
 
 
+class Size(enum.Enum):
+    small = "small"
+    large = "large"
+
+
+class Tail(pydantic.BaseModel):
+    long: bool
+    colours: list[Size] = pydantic.Field(max_length=3)
+
+
+class Animal(pydantic.BaseModel):
+    """What the client makes a strict schema of, with references and alternatives."""
+
+    size: Size
+    tail: Tail | None
+
+
+def schema(client, model):
+    messages = [{"role": "user", "content": "Describe a horse."}]
+    asked = {"model": model, "messages": messages, "max_tokens": 400}
+    for seed in range(4):
+        answer = client.chat.completions.create(**asked, seed=seed, response_format={"type": "json_object"}, max_completion_tokens=4)
+        assert answer.choices[0].message.content.lstrip().startswith("{")
+        strict = client.chat.completions.parse(**asked, temperature=0, seed=seed, response_format=Animal)
+        assert strict.choices[0].finish_reason == "stop" and isinstance(strict.choices[0].message.parsed, Animal)
+    with client.chat.completions.stream(**asked, temperature=0, response_format=Animal) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == strict.choices[0].message.parsed
+    response = client.responses.parse(model=model, input="Describe a horse.", temperature=0, text_format=Animal)
+    assert isinstance(response.output_parsed, Animal)
+
+
 TOOLS = [
     {
         "type": "function",
@@ -80,6 +115,24 @@ def tools(client, model):
         assert "get_weather" in message.content
     chunks = client.chat.completions.create(model=model, messages=messages, tools=TOOLS, max_tokens=16, stream=True)
     assert [chunk.choices[0].finish_reason for chunk in chunks][-1] in ("stop", "length", "tool_calls")
+
+
+def strict_tools(client, model):
+    class Feed(pydantic.BaseModel):
+        amount: int
+        to: Size
+
+    messages = [{"role": "user", "content": "Feed the horse."}]
+    asked = {"model": model, "messages": messages, "tools": [openai.pydantic_function_tool(Feed)], "max_tokens": 200}
+    for parallel in (False, True):
+        answer = client.chat.completions.parse(
+            **asked, tool_choice="required", parallel_tool_calls=parallel, temperature=0, frequency_penalty=0.5
+        )
+        calls = answer.choices[0].message.tool_calls
+        assert calls and all(isinstance(call.function.parsed_arguments, Feed) for call in calls)
+        assert parallel or (len(calls) == 1 and answer.choices[0].finish_reason == "tool_calls")
+    answer = client.chat.completions.create(**asked, temperature=0)
+    assert answer.choices[0].message.content or answer.choices[0].message.tool_calls
 
 
 def logprobs(client, model):
@@ -114,6 +167,20 @@ def responses(client, model):
     assert text == answer.output_text
 
 
+def embeddings(client, model):
+    texts = ["A cat sleeps on the sofa.", "A kitten is sleeping on the couch.", "The central bank raised interest rates."]
+    # The client asks for base64 where it is not told otherwise.
+    answer = client.embeddings.create(model=model, input=texts)
+    vectors = [entry.embedding for entry in answer.data]
+    assert [entry.index for entry in answer.data] == [0, 1, 2] and answer.usage.prompt_tokens > 10
+    dot = lambda a, b: sum(x * y for x, y in zip(a, b, strict=True))
+    assert all(abs(math.sqrt(dot(vector, vector)) - 1) < 1e-4 for vector in vectors)
+    assert dot(vectors[0], vectors[1]) > dot(vectors[0], vectors[2]), "what means the same is closer"
+    plain = client.embeddings.create(model=model, input=texts[0], encoding_format="float").data[0].embedding
+    assert all(abs(a - b) < 1e-6 for a, b in zip(plain, vectors[0], strict=True))
+    assert len(client.embeddings.create(model=model, input=texts[0], dimensions=64).data[0].embedding) == 64
+
+
 def errors(client, model):
     def fails(kind, **arguments):
         try:
@@ -124,7 +191,8 @@ def errors(client, model):
 
     assert fails(openai.BadRequestError, temperature=9).param == "temperature"
     assert fails(openai.NotFoundError, model="unknown").code == "model_not_found"
-    assert fails(openai.BadRequestError, response_format={"type": "json_object"}).param == "response_format.type"
+    held = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": {"type": "string", "pattern": "x"}}}
+    assert fails(openai.BadRequestError, response_format=held).param == "response_format.json_schema.schema"
     assert fails(openai.BadRequestError, extra_body={"messages": 3}).param == "messages"
 
 

@@ -10,12 +10,15 @@ pub use options::{EngineOptions, MemoryPlan, memory_plan};
 use crate::exec::{Arena, Schedule, Team, bind, handout};
 use crate::kv::{KvCache, KvType, SeqId};
 use crate::model::{Code, Model};
+use crate::program::BufferKind;
 use crate::sampling::all_finite;
 use crate::sys::{Bound, Memory};
 use crate::{Error, ErrorKind, Result};
 use batch::Batch;
 use options::Settings;
 use std::sync::Arc;
+use tc_kernels::abi::ACT_GROUP;
+use tc_kernels::layout::Q8_GROUP_BYTES;
 
 pub struct Engine {
     // The team's steps point into what follows, so it comes first: fields are dropped in order.
@@ -26,6 +29,8 @@ pub struct Engine {
     arena: Arena,
     batch: Batch,
     plan: MemoryPlan,
+    /// Whether the last call left its hidden states.
+    hidden: bool,
 }
 
 impl Engine {
@@ -49,7 +54,7 @@ impl Engine {
         };
         let team = Team::new(schedule, handout)?;
         let batch = Batch::new(chunk, arena.rows, kv.sequences);
-        Ok(Engine { team, memory, kv: KvCache::new(kv)?, model, arena, batch, plan })
+        Ok(Engine { team, memory, kv: KvCache::new(kv)?, model, arena, batch, plan, hidden: false })
     }
 
     pub fn model(&self) -> &Arc<Model> {
@@ -129,13 +134,24 @@ impl Engine {
     /// Appends each token to its sequence, in order, and gives the logits of those that want them. Where it fails, every sequence is
     /// as it was.
     pub fn forward(&mut self, tokens: &[BatchToken]) -> Result<Logits<'_>> {
+        self.run(tokens, false)
+    }
+
+    /// As `forward`; then `hidden` gives what those logits were made of.
+    pub fn forward_with_hidden(&mut self, tokens: &[BatchToken]) -> Result<Logits<'_>> {
+        self.run(tokens, true)
+    }
+
+    fn run(&mut self, tokens: &[BatchToken], hidden: bool) -> Result<Logits<'_>> {
+        self.hidden = false;
         self.batch.set(tokens, &self.kv, self.model.info().vocab)?;
         for (sequence, more) in self.batch.growth() {
             self.kv.grow(sequence, more)?;
         }
         let call = self.batch.call(&self.kv);
-        self.team.run(&call);
+        self.team.run(&call, hidden);
         self.check_finite(tokens)?;
+        self.hidden = hidden;
         for (sequence, more) in self.batch.growth() {
             self.kv.advance(sequence, more);
         }
@@ -155,6 +171,24 @@ impl Engine {
         Ok(())
     }
 
+    /// Adds the hidden state of one of the last call's rows to `sum`, which has as many values: the state after the last norm, as the
+    /// head has read it.
+    pub fn add_hidden(&self, row: usize, sum: &mut [f32]) -> Result<()> {
+        let Some(place) = self.model.layout().hidden.filter(|_| self.hidden) else {
+            return Err(Error::invalid_argument("the last call left no hidden states"));
+        };
+        if row >= self.batch.rows().count() || sum.len() != place.width as usize {
+            return Err(Error::invalid_argument(format!("no hidden state of {} values for row {row}", sum.len())));
+        }
+        let begin = self.arena.offset(place.offset, true) + row * place.stride as usize;
+        let bytes = self.memory.bytes(begin, place.stride as usize)?;
+        match place.kind {
+            BufferKind::F32 => add_floats(bytes, sum),
+            BufferKind::Q8 => add_q8(bytes, sum),
+        }
+        Ok(())
+    }
+
     /// The logits of the last call, as it gave them or as the caller has changed them since.
     pub fn last_logits(&mut self) -> Result<Logits<'_>> {
         let layout = self.model.layout();
@@ -162,6 +196,21 @@ impl Engine {
         let stride = layout.logits_stride as usize / 4;
         let values = self.memory.floats_mut(self.arena.offset(layout.logits_offset, true), rows * stride)?;
         Ok(Logits { values, stride, vocab, rows })
+    }
+}
+
+fn add_floats(row: &[u8], sum: &mut [f32]) {
+    for (sum, value) in sum.iter_mut().zip(row.as_chunks::<4>().0) {
+        *sum += f32::from_le_bytes(*value);
+    }
+}
+
+/// A Q8 row, as `kernels/src/layout.rs` has it.
+fn add_q8(row: &[u8], sum: &mut [f32]) {
+    for (sum, group) in sum.chunks_mut(ACT_GROUP).zip(row.as_chunks::<Q8_GROUP_BYTES>().0) {
+        let (numbers, rest) = group.split_at(ACT_GROUP);
+        let scale = f32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]);
+        sum.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += scale * f32::from(number.cast_signed()));
     }
 }
 

@@ -47,6 +47,8 @@ struct Shared {
 #[derive(Clone, Copy)]
 struct Job {
     call: SharedCall,
+    /// Whether hidden states are to be left where the artifact says.
+    hidden: bool,
     round: Round,
 }
 
@@ -80,11 +82,11 @@ impl Team {
         self.shared.handout.threads() as usize
     }
 
-    /// Runs the whole schedule; all of it is done when this returns.
-    pub fn run(&mut self, call: &Call) {
+    /// Runs the whole schedule; all of it is done when this returns. With `hidden`, hidden states are left where the artifact says.
+    pub fn run(&mut self, call: &Call, hidden: bool) {
         let shared = &*self.shared;
         self.calls = self.calls.wrapping_add(1);
-        let job = Job { call: SharedCall(*call), round: shared.handout.begin(self.calls) };
+        let job = Job { call: SharedCall(*call), hidden, round: shared.handout.begin(self.calls) };
         if !self.workers.is_empty() {
             *shared.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
             shared.begun.add(1, 0);
@@ -126,12 +128,12 @@ impl Shared {
     fn play(&self, job: &Job, thread: u32) -> u64 {
         match &self.schedule {
             Schedule::Steps(steps) => self.play_steps(steps, job, thread),
-            Schedule::Native(code) => code.run(&job.call.0, thread, &job.round),
+            Schedule::Native(code) => code.run(&job.call.0, job.hidden, thread, &job.round),
         }
     }
 
     fn play_steps(&self, steps: &[Step], job: &Job, thread: u32) -> u64 {
-        let (handout, Job { call, round }) = (&*self.handout, job);
+        let (handout, Job { call, round, .. }) = (&*self.handout, job);
         let mut end = 0;
         for (i, step) in steps.iter().enumerate() {
             if step.barrier {

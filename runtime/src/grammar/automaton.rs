@@ -26,7 +26,7 @@ struct Node {
 
 #[derive(Debug)]
 pub struct Automaton {
-    rules: Arc<Rules>,
+    pub rules: Arc<Rules>,
     nodes: Vec<Node>,
     node_ids: HashMap<Node, u32>,
     /// For each state its stacks, by their top nodes, sorted.
@@ -61,6 +61,11 @@ impl Automaton {
     /// Whether anything may follow.
     pub fn goes_on(&self, state: State) -> bool {
         self.states[state as usize].first().is_some_and(|node| *node != DONE)
+    }
+
+    pub fn bytes(&self) -> usize {
+        // A node is kept twice, once as a key.
+        self.states.len() * (size_of::<[State; 256]>() + 64) + self.nodes.len() * 4 * size_of::<Node>()
     }
 
     pub fn step(&mut self, state: State, byte: u8) -> Result<State> {

@@ -15,6 +15,8 @@ pub struct Constraint {
     pub(super) state: State,
     start: State,
     stop_tokens: Vec<u32>,
+    /// Special tokens that are text here.
+    shown: Vec<(u32, Vec<u8>)>,
     masks: HashMap<State, Box<[u64]>>,
 }
 
@@ -26,7 +28,27 @@ impl Constraint {
     pub fn new(grammar: &Grammar, tokenizer: &Tokenizer, stop_tokens: &[u32]) -> Result<Constraint> {
         let (automaton, state) = Automaton::new(Arc::clone(&grammar.rules))?;
         let (tokens, stop_tokens) = (tokenizer.by_text(), stop_tokens.to_vec());
-        Ok(Constraint { tokens, automaton, state, start: state, stop_tokens, masks: HashMap::new() })
+        let (shown, masks) = (Vec::new(), HashMap::new());
+        Ok(Constraint { tokens, automaton, state, start: state, stop_tokens, shown, masks })
+    }
+
+    /// These special tokens are their text, which the grammar may ask for.
+    #[must_use]
+    pub fn showing(mut self, tokenizer: &Tokenizer, special: &[u32]) -> Self {
+        let text = |id: &u32| Some((*id, tokenizer.token_bytes(*id)?.to_vec()));
+        self.shown = special.iter().filter_map(text).collect();
+        self
+    }
+
+    /// Whether it is one for this grammar, these stop tokens and these special tokens: then it can be used again.
+    pub fn is_for(&self, grammar: &Grammar, stop_tokens: &[u32], special: &[u32]) -> bool {
+        let same = Arc::ptr_eq(&self.automaton.rules, &grammar.rules) && self.stop_tokens == stop_tokens;
+        same && self.shown.iter().map(|(id, _)| id).eq(special)
+    }
+
+    /// Memory that it takes, about.
+    pub fn bytes(&self) -> usize {
+        self.automaton.bytes() + self.masks.len() * self.tokens.size() / 8
     }
 
     /// A reply from the beginning; what was learnt of the grammar stays.
@@ -68,13 +90,19 @@ impl Constraint {
         if self.stop_tokens.contains(&token) {
             return Ok(());
         }
-        let text = self.tokens.text(token).unwrap_or_default();
-        let end = text.iter().try_fold(self.state, |state, byte| self.automaton.step(state, *byte))?;
-        if text.is_empty() || end == DEAD {
+        let special = || self.shown.iter().find(|(id, _)| *id == token).map(|(_, text)| text.as_slice());
+        let text = self.tokens.text(token).or_else(special).unwrap_or_default().to_vec();
+        if text.is_empty() || !self.accept_text(&text)? {
             return Err(Error::invalid_argument(format!("token {token} is not what the grammar allows here")));
         }
-        self.state = end;
         Ok(())
+    }
+
+    /// Takes text that came. Where it is not what the grammar allows, nothing changes.
+    pub fn accept_text(&mut self, text: &[u8]) -> Result<bool> {
+        let end = text.iter().try_fold(self.state, |state, byte| self.automaton.step(state, *byte))?;
+        self.state = if end == DEAD { self.state } else { end };
+        Ok(end != DEAD)
     }
 
     fn mask(&mut self) -> Result<&[u64]> {
@@ -119,6 +147,12 @@ impl Constraint {
             same = bytes.len();
             if dead_from == usize::MAX {
                 allow(token.id);
+            }
+        }
+        for (id, text) in &self.shown {
+            let end = text.iter().try_fold(self.state, |state, byte| self.automaton.step(state, *byte))?;
+            if end != DEAD && (*id as usize) < tokens.size() {
+                allow(*id);
             }
         }
         if self.may_end() {

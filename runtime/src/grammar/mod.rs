@@ -7,6 +7,7 @@ mod automaton;
 mod chars;
 mod constraint;
 mod expr;
+mod form;
 mod gbnf;
 mod json;
 mod rules;
@@ -15,6 +16,7 @@ mod schema;
 mod tests;
 
 pub use constraint::Constraint;
+pub use form::Form;
 
 use crate::{Error, Result};
 use rules::Rules;
@@ -39,6 +41,12 @@ impl Grammar {
         let in_schema = |why| Error::invalid_argument(format!("JSON schema: {why}"));
         let parsed = json::parse(text).and_then(|schema| schema::parse(&schema)).map_err(in_schema)?;
         Ok(Grammar { rules: Arc::new(Rules::new(&parsed).map_err(in_schema)?) })
+    }
+
+    /// From texts and schemas put together.
+    pub fn form(form: &Form) -> Result<Grammar> {
+        let parsed = form::parse(form).and_then(|parsed| Rules::new(&parsed));
+        Ok(Grammar { rules: Arc::new(parsed.map_err(|why| Error::invalid_argument(format!("JSON schema: {why}")))?) })
     }
 
     /// Any JSON object.

@@ -8,16 +8,22 @@ use std::collections::HashMap;
 pub fn parse(schema: &Value) -> Result<Named, String> {
     let mut named = Named::default();
     let root = named.declare("root");
-    let mut converter = Converter { schema, named, shared: HashMap::new() };
+    let mut converter = Converter { schema, strict: true, named: &mut named, shared: HashMap::new() };
     let value = converter.value(schema, "")?;
     let space = converter.shared("space");
-    converter.named.say(root, Expr::All(vec![space, value]));
-    Ok(converter.named)
+    named.say(root, Expr::All(vec![space, value]));
+    Ok(named)
+}
+
+/// JSON that the schema accepts, as a part of other rules. Not `strict`, keywords that cannot be held are passed over.
+pub fn add(named: &mut Named, schema: &Value, strict: bool) -> Result<Expr, String> {
+    Converter { schema, strict, named, shared: HashMap::new() }.value(schema, "")
 }
 
 struct Converter<'s> {
     schema: &'s Value,
-    named: Named,
+    strict: bool,
+    named: &'s mut Named,
     /// Rules that several places use: those of JSON itself, and the targets of references.
     shared: HashMap<String, usize>,
 }
@@ -51,10 +57,10 @@ impl Converter<'_> {
             Value::Object(entries) => entries,
             _ => return Err(format!("{}: neither an object nor true", shown(place))),
         };
-        let keys = |known: &[&str]| {
-            let unknown =
-                entries.iter().find(|(key, _)| !known.contains(&key.as_str()) && !ANNOTATIONS.contains(&key.as_str()));
-            unknown.map_or(Ok(()), |(key, _)| Err(format!("{}: \"{key}\" is not supported here", shown(place))))
+        let strict = self.strict;
+        let keys = |known: &[&str]| match entries.iter().find(|(key, _)| strict && !is_known(key, known)) {
+            Some((key, _)) => Err(format!("{}: \"{key}\" is not supported here", shown(place))),
+            None => Ok(()),
         };
         if let Some(target) = schema.get("$ref") {
             keys(&["$ref"])?;
@@ -72,7 +78,8 @@ impl Converter<'_> {
             };
         }
         for key in ["anyOf", "oneOf", "allOf"] {
-            if let Some(choices) = schema.get(key) {
+            // Beside a type, choices are a further constraint.
+            if let Some(choices) = schema.get(key).filter(|_| strict || schema.get("type").is_none()) {
                 keys(&[key])?;
                 return self.choices(key, choices, place);
             }
@@ -118,7 +125,7 @@ impl Converter<'_> {
         ];
         let known: &[&str] = if one_of_several { &all } else { own };
         for (key, _) in entries {
-            if key != "type" && !known.contains(&key.as_str()) && !ANNOTATIONS.contains(&key.as_str()) {
+            if self.strict && key != "type" && !is_known(key, known) {
                 return Err(format!("{}: \"{key}\" is not supported for type {kind}", shown(place)));
             }
         }
@@ -132,7 +139,11 @@ impl Converter<'_> {
 
     fn choices(&mut self, key: &str, choices: &Value, place: &str) -> Converted {
         let Value::Array(choices) = choices else { return Err(format!("{}: \"{key}\" is not a list", shown(place))) };
-        if choices.is_empty() || key == "allOf" && choices.len() > 1 {
+        let several = key == "allOf" && choices.len() > 1;
+        if several && !self.strict {
+            return Ok(self.shared("value"));
+        }
+        if choices.is_empty() || several {
             return Err(format!("{}: \"{key}\" of {} schemas is not supported", shown(place), choices.len()));
         }
         let one = |(i, choice)| self.value(choice, &format!("{place}/{key}/{i}"));
@@ -192,8 +203,8 @@ impl Converter<'_> {
         let required = self.required(schema, properties, place)?;
         let others = match schema.get("additionalProperties") {
             Some(Value::Bool(false)) => None,
-            // A schema that lists its properties and says nothing of others wants those that it lists.
-            None if !properties.is_empty() => None,
+            // A schema that lists its properties, be it none, and says nothing of others wants those that it lists.
+            None if schema.get("properties").is_some() => None,
             None => Some(self.shared("value")),
             Some(other) => Some(self.value(other, &format!("{place}/additionalProperties"))?),
         };
@@ -225,7 +236,9 @@ impl Converter<'_> {
             Some(_) => return Err(wrong()),
         };
         let name = |name: &'a Value| match name {
-            Value::String(name) if properties.iter().any(|(known, _)| known == name) => Ok(name.as_str()),
+            Value::String(name) if !self.strict || properties.iter().any(|(known, _)| known == name) => {
+                Ok(name.as_str())
+            }
             _ => Err(wrong()),
         };
         names.iter().map(name).collect()
@@ -309,6 +322,10 @@ impl Converter<'_> {
             }
         }
     }
+}
+
+fn is_known(key: &str, known: &[&str]) -> bool {
+    known.contains(&key) || ANNOTATIONS.contains(&key)
 }
 
 fn literal(value: &Value) -> Expr {

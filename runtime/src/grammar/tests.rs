@@ -209,6 +209,8 @@ fn a_schema_accepts_its_documents() {
     assert!(!matches(&free, r#"{"b":1}"#) && !matches(&free, r#"{,"b":null}"#));
     assert!(matches(&Grammar::json_object().unwrap(), r#"{"x": [1, {"y": null}], "z": "é"}"#));
     assert!(!matches(&Grammar::json_object().unwrap(), "[]"));
+    let none = Grammar::json_schema(r#"{"type":"object","properties":{}}"#).unwrap();
+    assert!(matches(&none, "{ }") && !matches(&none, r#"{"a":1}"#));
 }
 
 #[test]
@@ -246,4 +248,65 @@ fn what_a_schema_asks_in_vain_is_named() {
         let error = Grammar::json_schema(schema).unwrap_err().to_string();
         assert!(error.starts_with("JSON schema: ") && error.contains(expected), "{schema}: {error}");
     }
+}
+
+#[test]
+fn texts_and_schemas_make_one_form() {
+    let json = |schema: &str, strict| Form::Json { schema: schema.into(), strict };
+    let call = |name: &str, schema, strict| {
+        Form::All(vec![Form::text(format!("<{name} ")), json(schema, strict), Form::text(">")])
+    };
+    // Each schema's references are its own.
+    let one = r##"{"type":"array","items":{"$ref":"#/$defs/x"},"$defs":{"x":{"type":"boolean"}}}"##;
+    let two = r##"{"$ref":"#/$defs/x","$defs":{"x":{"type":"null"}}}"##;
+    let either = Form::Any(vec![call("one", one, true), call("two", two, true)]);
+    let form = Form::All(vec![either.clone(), Form::Repeat(Box::new(Form::All(vec![Form::text(", "), either])))]);
+    let grammar = Grammar::form(&form).unwrap();
+    for good in ["<one [true]>", "<two null>, <one []>, <two null>"] {
+        assert!(matches(&grammar, good), "{good}");
+    }
+    for bad in ["", "<one null>", "<two [true]>", "<one []>, ", "<three []>"] {
+        assert!(!matches(&grammar, bad), "{bad}");
+    }
+}
+
+#[test]
+fn what_cannot_be_held_is_passed_over_where_that_will_do() {
+    let schema = r#"{
+        "type": "object", "required": ["a", "unlisted"], "minProperties": 1, "anyOf": [{"required": ["b"]}],
+        "properties": {
+            "a": {"type": "string", "pattern": "^x", "minLength": 2},
+            "b": {"allOf": [{"type": "integer"}, {"minimum": 3}]},
+            "c": {"type": "integer", "minimum": 0, "nullable": true}
+        }
+    }"#;
+    let form = |strict| Form::Json { schema: schema.into(), strict };
+    let grammar = Grammar::form(&form(false)).unwrap();
+    for good in [r#"{"a":"yz"}"#, r#"{"a": "yz", "b": [], "c": -1}"#] {
+        assert!(matches(&grammar, good), "{good}");
+    }
+    for bad in ["{}", r#"{"a":"y"}"#, r#"{"a":"yz","c":"0"}"#, "3"] {
+        assert!(!matches(&grammar, bad), "{bad}");
+    }
+    let error = Grammar::form(&form(true)).unwrap_err().to_string();
+    assert!(error.contains("is not supported here"), "{error}");
+}
+
+#[test]
+fn special_tokens_are_text_where_they_are_shown() {
+    let (tokenizer, tokens) = tokenizer();
+    let stop = tokens.len() as u32;
+    let grammar = Grammar::gbnf("root ::= \"ab</s>\" [0-9]").unwrap();
+    let mut constraint = Constraint::new(&grammar, &tokenizer, &[]).unwrap().showing(&tokenizer, &[stop]);
+    assert!(constraint.accept(stop).is_err());
+    assert!(constraint.accept_text(b"ab").unwrap() && !constraint.accept_text(b"c").unwrap());
+    let mut logits = vec![0.0; tokens.len() + 1];
+    constraint.apply(&mut logits).unwrap();
+    assert_eq!(
+        (logits[stop as usize], logits[usize::from(b'<')], logits[usize::from(b'a')]),
+        (0.0, 0.0, f32::NEG_INFINITY)
+    );
+    constraint.accept(stop).unwrap();
+    constraint.accept(u32::from(b'7')).unwrap();
+    assert!(constraint.is_over());
 }

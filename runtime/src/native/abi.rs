@@ -7,7 +7,7 @@ use tc_kernels::abi::{Call, Run, Tasks};
 
 pub const MAGIC: [u8; 8] = *b"TCRTMOD\0";
 pub const MAJOR: u16 = 1;
-pub const MINOR: u16 = 0;
+pub const MINOR: u16 = 1;
 /// The object that an artifact exports.
 pub const SYMBOL: &str = "tcrt_model_descriptor";
 
@@ -94,7 +94,21 @@ pub struct Descriptor {
     pub prepare: Option<Prepare>,
     pub run: Option<Entry>,
     pub run_one: Option<Entry>,
+    // Since 1.1.
+    pub hidden_offset: u64,
+    pub hidden_stride: u32,
+    pub hidden_width: u32,
+    pub hidden_kind: u32,
+    pub _unused: u32,
 }
+
+impl Descriptor {
+    /// What a descriptor of version 1.0 has.
+    pub const LEAST_BYTES: usize = std::mem::offset_of!(Descriptor, hidden_offset);
+}
+
+pub const HIDDEN_F32: u32 = 0;
+pub const HIDDEN_Q8: u32 = 1;
 
 #[repr(C)]
 #[derive(Clone, Copy)]

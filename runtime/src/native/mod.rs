@@ -7,13 +7,13 @@ pub mod abi;
 pub mod elf;
 mod weights;
 
-use crate::program::Cache;
-use crate::program::verify::check_sizes;
+use crate::program::verify::{Hidden, MAX_DIM, check_sizes};
+use crate::program::{BufferKind, Cache};
 use crate::sys::{Library, Mapping, SealedFile};
 use crate::{Error, ErrorKind, Result};
 use std::path::Path;
 use tc_kernels::abi::{Call, args_size};
-use tc_kernels::layout::padded_width;
+use tc_kernels::layout::{padded_width, q8_row_bytes};
 
 pub use weights::encode_header as encode_weights_header;
 
@@ -74,6 +74,27 @@ impl Native {
 
     pub fn cache(&self) -> Cache {
         cache(&self.library)
+    }
+
+    /// Where the code leaves hidden states, where it says so.
+    pub fn hidden(&self) -> Result<Option<Hidden>> {
+        let model = self.library.model();
+        let (offset, stride, width) = (model.hidden_offset, model.hidden_stride, model.hidden_width);
+        if width == 0 {
+            return Ok(None);
+        }
+        let (kind, bytes) = match model.hidden_kind {
+            abi::HIDDEN_F32 => (BufferKind::F32, 4 * padded_width(width as usize)),
+            abi::HIDDEN_Q8 => (BufferKind::Q8, q8_row_bytes(width as usize)),
+            other => return Err(Error::invalid_file(format!("hidden_kind: {other} is none"))),
+        };
+        let end = offset.checked_add(u64::from(stride));
+        let aligned = offset.is_multiple_of(64) && stride.is_multiple_of(64);
+        if width > MAX_DIM || (stride as usize) < bytes || !aligned || end.is_none_or(|end| end > model.row_arena) {
+            let message = format!("hidden states: rows of {stride} bytes at {offset} do not hold {width} values");
+            return Err(Error::invalid_file(message));
+        }
+        Ok(Some(Hidden { offset, stride, width, kind }))
     }
 
     pub fn weights(&self) -> &[u8] {

@@ -2,6 +2,7 @@ use super::libc;
 use crate::native::abi::{self, Bytes, Descriptor, Text, Weights};
 use crate::{Error, Result};
 use std::ffi::{CStr, CString, c_void};
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -117,12 +118,19 @@ unsafe fn read_model(model: NonNull<Descriptor>) -> Result<Descriptor> {
     if magic != abi::MAGIC {
         return Err(Error::invalid_file(format!("{}: the magic number is wrong", abi::SYMBOL)));
     }
-    if (size as usize) < size_of::<Descriptor>() {
-        let message = format!("{}: {size} bytes, fewer than a descriptor's {}", abi::SYMBOL, size_of::<Descriptor>());
+    let least = Descriptor::LEAST_BYTES;
+    if (size as usize) < least {
+        let message = format!("{}: {size} bytes, fewer than a descriptor's {least}", abi::SYMBOL);
         return Err(Error::invalid_file(message));
     }
-    // SAFETY: as large as the type; every field may have any bits but the functions, which are null or functions.
-    Ok(unsafe { model.as_ptr().read() })
+    let mut whole = MaybeUninit::<Descriptor>::zeroed();
+    let bytes = size_of::<Descriptor>().min(size as usize);
+    // SAFETY: both have so many bytes. Fields that an older artifact does not have stay zero; every field may have any bits but the
+    // functions, which are null or functions.
+    Ok(unsafe {
+        model.as_ptr().cast::<u8>().copy_to_nonoverlapping(whole.as_mut_ptr().cast(), bytes);
+        whole.assume_init()
+    })
 }
 
 /// # Safety

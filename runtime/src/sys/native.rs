@@ -88,10 +88,10 @@ impl Bound {
         self.states.as_ptr().wrapping_add(self.state_stride * thread as usize).cast()
     }
 
-    /// One thread's part of a call, which has so many tasks.
-    pub fn run(&self, call: &Call, thread: u32, round: &Round) -> u64 {
+    /// One thread's part of a call, which has so many tasks. With `hidden`, hidden states are left where the artifact says.
+    pub fn run(&self, call: &Call, hidden: bool, thread: u32, round: &Round) -> u64 {
         let worker = Worker { state: self.state(thread), thread, _unused: 0, round: *round };
-        let entry = if call.n == 1 && call.rows == 1 { self.run_one } else { self.run };
+        let entry = if call.n == 1 && call.rows == 1 && !hidden { self.run_one } else { self.run };
         // SAFETY: the type's text.
         unsafe { entry(self.context(), &raw const worker, call) }
     }

@@ -9,18 +9,20 @@ use serde_json::{Value, json};
 use super::error::{ApiError, Result};
 use super::fields::Fields;
 use super::json::json_response;
-use super::params::{Caller, MOST_TOP_LOGPROBS, Params, refuse_format};
+use super::params::{Caller, MOST_TOP_LOGPROBS, Params};
 use super::replies::{Answer, Delta, Replies, Usage, aside, check_prompt, scores_json};
-use super::{FINGERPRINT, messages};
-use crate::engine::{Event, Request, Scored};
+use super::{FINGERPRINT, format, messages};
+use crate::engine::{Event, Held, Request, Scored};
+use crate::grammars::Said;
 use crate::served::Served;
 use crate::sse::{self, Frames, Writer};
-use crate::tools::{Call, Message, Prompt, Tools, conversation};
+use crate::tools::{Call, Message, Prompt, Tools, conversation, held};
 use crate::{random, unix_time};
 
 struct Chat {
     messages: Vec<Message>,
     tools: Option<Tools>,
+    format: Option<Said>,
     params: Params,
     max_new: usize,
     logprobs: Option<usize>,
@@ -47,12 +49,12 @@ pub async fn chat(served: Arc<Served>, body: Value, caller: Caller) -> Result<Re
 
 impl Chat {
     fn read(fields: &Fields<'_>, served: &Served) -> Result<Chat> {
-        refuse_format(fields.object("response_format")?)?;
         let most = fields.integer("max_completion_tokens", 1..=u64::from(u32::MAX))?;
         let most = most.or(fields.integer("max_tokens", 1..=u64::from(u32::MAX))?);
         Ok(Chat {
             messages: messages::messages(fields)?,
-            tools: messages::tools(fields, true)?,
+            tools: messages::tools(fields, true, served)?,
+            format: format::read(fields, fields.object("response_format")?, true, served)?,
             params: Params::read(fields, served)?,
             max_new: most.map_or(usize::MAX, |most| most as usize),
             logprobs: logprobs(fields)?,
@@ -63,15 +65,18 @@ impl Chat {
         let prompt = conversation(served, &self.messages, self.tools.as_ref());
         let Prompt { tokens, forced } = prompt.map_err(|e| ApiError::invalid(format!("{e}.")).param("messages"))?;
         check_prompt(served, &tokens, "messages")?;
+        let held = held(served, self.tools.as_ref(), &forced, self.format.clone());
+        let held = held.map_err(|error| ApiError::invalid(format!("{error}.")).param("grammar"))?;
         let answer = |_| Answer::new(served, self.tools.as_ref(), &forced);
         let answers = (0..self.params.n).map(answer).collect();
         let usage = Usage::of_prompts(tokens.len());
-        let requests = (0..self.params.n).map(|i| self.request(served, &tokens, i, caller)).collect();
+        let requests = (0..self.params.n).map(|i| self.request(served, &tokens, held.clone(), i, caller)).collect();
         Ok((requests, answers, usage))
     }
 
-    fn request(&self, served: &Served, prompt: &[u32], index: usize, caller: &Caller) -> Request {
+    fn request(&self, served: &Served, prompt: &[u32], held: Option<Held>, index: usize, caller: &Caller) -> Request {
         let mut request = self.params.request(served, prompt.to_vec(), index, caller);
+        request.held = held;
         request.max_new = self.max_new;
         request.logprobs = self.logprobs;
         let stops = served.chat.iter().flat_map(|chat| chat.stop_strings());
@@ -167,7 +172,7 @@ async fn whole(
                 choice.finish = answer.finish_reason(&end);
                 usage.add(&end);
             }
-            Event::Prompt(_) | Event::Failed(_) => {}
+            Event::Prompt(_) | Event::Embedding(_) | Event::Failed(_) => {}
         }
     }
     let choices = choices.into_iter().enumerate().map(|(i, choice)| choice.json(i, &head.served, scores)).collect();
@@ -243,7 +248,7 @@ impl Writer for Stream {
                 self.chunk(json!([choice]), out);
                 self.usage.add(&end);
             }
-            Event::Prompt(_) | Event::Failed(_) => {}
+            Event::Prompt(_) | Event::Embedding(_) | Event::Failed(_) => {}
         }
     }
 

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
-use tcrt::prompt;
 
-use super::FINGERPRINT;
 use super::error::{ApiError, Result};
-use super::fields::{Fields, Item};
+use super::fields::Fields;
 use super::json::json_response;
-use super::params::{Caller, MOST_TOP_LOGPROBS, Params};
-use super::replies::{Replies, Usage, aside, check_prompt, finite, token_text};
+use super::params::{Caller, MOST_CHOICES, MOST_TOP_LOGPROBS, Params};
+use super::prompts::{self, Text};
+use super::replies::{Replies, Usage, aside, finite, token_text};
+use super::{FINGERPRINT, format};
 use crate::engine::{End, Event, Finish, Request, Scored};
+use crate::grammars::Said;
 use crate::served::Served;
 use crate::sse::{self, Frames, Writer};
+use crate::tools::held;
 use crate::{random, unix_time};
 
 /// OpenAI's default.
@@ -24,15 +26,12 @@ const MAX_TOKENS: u64 = 16;
 struct Completion {
     prompts: Vec<Text>,
     params: Params,
+    /// Replies to each prompt, of which the `n` best are answered.
+    best_of: usize,
+    format: Option<Said>,
     max_new: usize,
     logprobs: Option<usize>,
     echo: bool,
-}
-
-/// A prompt, as tokens and as what it is a text of.
-struct Text {
-    tokens: Vec<u32>,
-    text: String,
 }
 
 pub async fn completions(served: Arc<Served>, body: Value, caller: Caller) -> Result<Response> {
@@ -40,7 +39,7 @@ pub async fn completions(served: Arc<Served>, body: Value, caller: Caller) -> Re
         let served = Arc::clone(&served);
         move || {
             let completion = Completion::read(&Fields::of_body(&body)?, &served)?;
-            let requests = completion.requests(&served, &caller);
+            let requests = completion.requests(&served, &caller)?;
             Ok((completion, requests))
         }
     })
@@ -60,14 +59,14 @@ impl Completion {
         if fields.get("suffix").is_some_and(|item| item.value.as_str() != Some("")) {
             return Err(ApiError::unsupported("suffix", "'suffix' is not supported: models here only go on."));
         }
-        let best_of = fields.integer("best_of", 1..=super::params::MOST_CHOICES)?;
-        if best_of.is_some_and(|best_of| best_of != params.n as u64) {
-            return Err(ApiError::unsupported("best_of", "'best_of' is not supported, other than equal to 'n'."));
-        }
+        let best_of = best_of(fields, &params)?;
+        let format = format::read(fields, fields.object("response_format")?, true, served)?;
         let logprobs = fields.integer("logprobs", 0..=MOST_TOP_LOGPROBS)?;
         Ok(Completion {
-            prompts: prompts(fields, served)?,
+            prompts: prompts::read(fields, "prompt", served)?,
             params,
+            best_of,
+            format,
             max_new: fields.integer("max_tokens", 0..=u64::from(u32::MAX))?.unwrap_or(MAX_TOKENS) as usize,
             logprobs: logprobs.map(|top| top as usize),
             echo: fields.bool("echo")?.unwrap_or(false),
@@ -75,48 +74,32 @@ impl Completion {
     }
 
     /// For each prompt, one after the other, its choices.
-    fn requests(&self, served: &Served, caller: &Caller) -> Vec<Request> {
-        let choices = self.prompts.iter().flat_map(|prompt| (0..self.params.n).map(move |i| (prompt, i)));
+    fn requests(&self, served: &Served, caller: &Caller) -> Result<Vec<Request>> {
+        let choices = self.prompts.iter().flat_map(|prompt| (0..self.best_of).map(move |i| (prompt, i)));
+        let held = held(served, None, "", self.format.clone());
+        let held = held.map_err(|error| ApiError::invalid(format!("{error}.")).param("grammar"))?;
         let request = |(prompt, i): (&Text, usize)| Request {
             max_new: self.max_new,
-            logprobs: self.logprobs,
+            // The best are known by their scores.
+            logprobs: self.logprobs.or((self.best_of > self.params.n).then_some(0)),
             prompt_logprobs: self.echo && self.logprobs.is_some(),
+            held: held.clone(),
             ..self.params.request(served, prompt.tokens.clone(), i, caller)
         };
-        choices.map(request).collect()
+        Ok(choices.map(request).collect())
     }
 }
 
-/// A text, tokens, or an array of either.
-fn prompts(fields: &Fields<'_>, served: &Served) -> Result<Vec<Text>> {
-    let item = fields.required("prompt")?;
-    let several = match item.value {
-        Value::String(_) => false,
-        Value::Array(values) if values.is_empty() => return Err(item.invalid("it is empty")),
-        Value::Array(values) => !values[0].is_number(),
-        _ => return Err(item.wrong("a string or an array")),
-    };
-    let prompts = match several {
-        true => item.array()?.iter().map(|item| text(item, served)).collect::<Result<Vec<_>>>()?,
-        false => vec![text(&item, served)?],
-    };
-    prompts.iter().try_for_each(|prompt| check_prompt(served, &prompt.tokens, "prompt"))?;
-    Ok(prompts)
-}
-
-fn text(item: &Item<'_>, served: &Served) -> Result<Text> {
-    if let Value::String(text) = item.value {
-        let tokens = prompt::plain(&served.tokenizer, text);
-        return Ok(Text { tokens, text: text.clone() });
+fn best_of(fields: &Fields<'_>, params: &Params) -> Result<usize> {
+    let Some(item) = fields.get("best_of") else { return Ok(params.n) };
+    let best_of = fields.integer("best_of", 1..=MOST_CHOICES)?.unwrap_or(1) as usize;
+    match best_of {
+        _ if best_of < params.n => Err(item.invalid("it is less than 'n'")),
+        _ if best_of > params.n && params.stream => {
+            Err(item.invalid("which answers are best is known at their end, so they cannot be streamed"))
+        }
+        _ => Ok(best_of),
     }
-    let token = |item: &Item<'_>| {
-        let id = item.value.as_u64().ok_or_else(|| item.wrong("a token id"))?;
-        let id = u32::try_from(id).ok().filter(|id| (*id as usize) < served.vocab);
-        id.ok_or_else(|| item.invalid("it is no token of this model"))
-    };
-    let tokens = item.array()?.iter().map(token).collect::<Result<Vec<u32>>>()?;
-    let text = String::from_utf8_lossy(&served.tokenizer.decode_with(&tokens, false)).into_owned();
-    Ok(Text { tokens, text })
 }
 
 /// The answer as it grows.
@@ -128,6 +111,8 @@ struct Answer {
     usage: Usage,
     /// For each choice, the characters of its text so far.
     offsets: Vec<usize>,
+    /// For each choice, its tokens' log probabilities summed, and how many they are.
+    scores: Vec<(f64, usize)>,
 }
 
 /// A choice, or what one event adds to it.
@@ -149,25 +134,28 @@ struct Logprobs {
 impl Answer {
     fn new(served: Arc<Served>, completion: Completion) -> Answer {
         let prompts = completion.prompts.iter().map(|prompt| prompt.tokens.len()).sum();
-        let choices = completion.prompts.len() * completion.params.n;
-        let (usage, offsets) = (Usage::of_prompts(prompts), vec![0; choices]);
-        Answer { id: random::id("cmpl-"), created: unix_time(), served, completion, usage, offsets }
+        let choices = completion.prompts.len() * completion.best_of;
+        let (usage, offsets, scores) = (Usage::of_prompts(prompts), vec![0; choices], vec![(0.0, 0); choices]);
+        Answer { id: random::id("cmpl-"), created: unix_time(), served, completion, usage, offsets, scores }
     }
 
     fn part(&mut self, index: usize, event: Event) -> Part {
         match event {
             Event::Prompt(scored) if self.completion.echo => self.echo(index, &scored),
             Event::Piece { text, scored } => {
+                let (sum, count) = &mut self.scores[index];
+                *sum += scored.iter().map(|one| f64::from(one.logprob)).sum::<f64>();
+                *count += scored.len();
                 let logprobs = self.completion.logprobs.map(|_| self.scores(index, &scored));
                 Part { text, logprobs, finish: None }
             }
             Event::End(end) => self.end(&end),
-            Event::Prompt(_) | Event::Failed(_) => Part::default(),
+            Event::Prompt(_) | Event::Embedding(_) | Event::Failed(_) => Part::default(),
         }
     }
 
     fn echo(&mut self, index: usize, scored: &[Scored]) -> Part {
-        let prompt = &self.completion.prompts[index / self.completion.params.n];
+        let prompt = &self.completion.prompts[index / self.completion.best_of];
         let (first, text) = (prompt.tokens[0], prompt.text.clone());
         let logprobs = self.completion.logprobs.map(|_| {
             let mut scores = Logprobs::default();
@@ -213,6 +201,25 @@ impl Answer {
         scores.tokens.push(token.into());
         scores.logprobs.push(logprob);
         scores.top.push(top);
+    }
+
+    /// Of each prompt's choices the `n` whose tokens are the most probable on average, best first; all, in their order, where no more were
+    /// made.
+    fn best(&self, choices: Vec<Part>) -> Vec<Part> {
+        let Completion { best_of, params, .. } = &self.completion;
+        if *best_of == params.n {
+            return choices;
+        }
+        let mean = |index: usize| {
+            let (sum, count) = self.scores[index];
+            sum / count.max(1) as f64
+        };
+        let mut choices: Vec<(usize, Part)> = choices.into_iter().enumerate().collect();
+        for of_prompt in choices.chunks_mut(*best_of) {
+            of_prompt.sort_by(|(a, _), (b, _)| mean(*b).total_cmp(&mean(*a)));
+        }
+        let kept = choices.into_iter().enumerate().filter(|(place, _)| place % best_of < params.n);
+        kept.map(|(_, (_, part))| part).collect()
     }
 
     fn end(&mut self, end: &End) -> Part {
@@ -275,7 +282,7 @@ async fn whole(mut replies: Replies, mut answer: Answer) -> Result<Response> {
         let part = answer.part(index, event);
         choices[index].add(part);
     }
-    let choices = choices.into_iter().enumerate().map(|(i, choice)| choice.json(i)).collect();
+    let choices = answer.best(choices).into_iter().enumerate().map(|(i, choice)| choice.json(i)).collect();
     let mut value = answer.json(choices);
     value["usage"] = answer.usage.json();
     Ok(json_response(StatusCode::OK, &value))

@@ -4,6 +4,8 @@ use serde_json::Value;
 
 use super::error::{ApiError, Result};
 use super::fields::{Fields, Item};
+use super::format::{arguments_schema, json_of};
+use crate::served::Served;
 use crate::tools::{Call, Choice, Message, Tool, Tools};
 
 pub fn messages(fields: &Fields<'_>) -> Result<Vec<Message>> {
@@ -85,15 +87,15 @@ fn part(item: &Item<'_>) -> Result<String> {
 
 /// The functions that the reply may call. `nested` is chat's form, where a function lies in an object of its own; the responses endpoint has
 /// it flat.
-pub fn tools(fields: &Fields<'_>, nested: bool) -> Result<Option<Tools>> {
+pub fn tools(fields: &Fields<'_>, nested: bool, served: &Served) -> Result<Option<Tools>> {
     let items = fields.array("tools")?.unwrap_or_default();
-    let tools = items.iter().map(|item| tool(item, nested)).collect::<Result<Vec<Tool>>>()?;
+    let tools = items.iter().map(|item| tool(item, nested, served)).collect::<Result<Vec<Tool>>>()?;
     let choice = choice(fields, &tools, nested)?;
     let parallel = fields.bool("parallel_tool_calls")?.unwrap_or(true);
     Ok(choice.filter(|_| !tools.is_empty()).map(|choice| Tools { tools, choice, parallel }))
 }
 
-fn tool(item: &Item<'_>, nested: bool) -> Result<Tool> {
+fn tool(item: &Item<'_>, nested: bool, served: &Served) -> Result<Tool> {
     let fields = item.object()?;
     let kind = fields.required("type")?;
     if kind.str()? != "function" {
@@ -106,9 +108,12 @@ fn tool(item: &Item<'_>, nested: bool) -> Result<Tool> {
     }
     function.str("description")?;
     function.object("parameters")?;
+    let strict = function.bool("strict")?.unwrap_or(false);
+    let schema = arguments_schema(function.get("parameters").map(|item| item.value));
+    let arguments = json_of(&Item { value: &schema, path: function.name("parameters") }, strict, served)?;
     let known = ["name", "description", "parameters"].into_iter();
     let known = known.filter_map(|key| Some((key.to_owned(), function.get(key)?.value.clone())));
-    Ok(Tool { name: name.str()?.to_owned(), function: Value::Object(known.collect()) })
+    Ok(Tool { name: name.str()?.to_owned(), function: Value::Object(known.collect()), arguments, strict })
 }
 
 /// `None` where the model is not to call anything.

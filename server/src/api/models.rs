@@ -28,6 +28,7 @@ fn model(served: &Served) -> Value {
         "created": served.created,
         "owned_by": "tcrt",
         "context_length": served.context,
+        "embedding_length": served.hidden,
         "chat": served.chat.is_some(),
     })
 }

@@ -16,6 +16,7 @@ pub const MOST_CHOICES: u64 = 128;
 pub const MOST_TOP_LOGPROBS: u64 = 20;
 
 /// What of a request does not depend on its prompt.
+#[derive(Default)]
 pub struct Params {
     pub sampling: SamplerOptions,
     pub stop_strings: Vec<String>,
@@ -54,8 +55,10 @@ impl Params {
             stop_tokens: if self.ignore_eos { Vec::new() } else { served.stop_tokens.clone() },
             stop_strings: self.stop_strings.clone(),
             shown: Vec::new(),
+            held: None,
             logprobs: None,
             prompt_logprobs: false,
+            pooling: None,
             deadline: caller.deadline,
             flow: caller.flow,
         }
@@ -121,18 +124,4 @@ fn stop(fields: &Fields<'_>) -> Result<Vec<String>> {
         text => Ok(text.to_owned()),
     };
     items.iter().map(text).collect()
-}
-
-/// Refuses a form that answers are to have, as long as nothing can hold them to it.
-pub fn refuse_format(format: Option<Fields<'_>>) -> Result<()> {
-    let Some(format) = format else { return Ok(()) };
-    let kind = format.required("type")?;
-    match kind.str()? {
-        "text" => Ok(()),
-        "json_object" | "json_schema" => {
-            let message = format!("'{}' is not supported: this server cannot hold answers to a form.", kind.path);
-            Err(ApiError::unsupported(&kind.path, message))
-        }
-        _ => Err(kind.invalid("expected text, json_object or json_schema")),
-    }
 }

@@ -28,7 +28,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/chat/completions", post(|app, flow, request| generate(app, flow, request, chat::chat)))
         .route("/v1/completions", post(|app, flow, request| generate(app, flow, request, completions::completions)))
         .route("/v1/responses", post(|app, flow, request| generate(app, flow, request, responses::responses)))
-        .route("/v1/embeddings", post(|app, flow, request| generate(app, flow, request, refuse_embeddings)))
+        .route("/v1/embeddings", post(|app, flow, request| generate(app, flow, request, embeddings::embeddings)))
         .route("/v1/models", get(list_models))
         .route("/v1/models/{*id}", get(one_model))
         .route("/health", get(health))
@@ -60,10 +60,6 @@ fn choose(app: &App, body: &Value) -> Result<Arc<Served>> {
     let Some(id) = Fields::of_body(body)?.str("model")? else { return Ok(Arc::clone(&app.models[0])) };
     let found = app.models.iter().find(|served| served.id == id);
     found.cloned().ok_or_else(|| models::unknown(id))
-}
-
-async fn refuse_embeddings(served: Arc<Served>, _: Value, _: Caller) -> Result<Response> {
-    embeddings::embeddings(&served.id)
 }
 
 async fn list_models(State(app): State<Arc<App>>) -> Response {

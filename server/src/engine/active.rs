@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use tcrt::{Result, SeqId};
+use tcrt::{Engine, Result, SeqId};
 
 use super::logprob::score;
 use super::queue::Job;
@@ -19,16 +19,18 @@ pub struct Active<'t> {
     pub done: usize,
     pub reused: usize,
     pub first_token: Option<Instant>,
-    reply: Reply<'t>,
+    pub reply: Reply<'t>,
     prompt_scores: Vec<Scored>,
+    /// Of hidden states, where an embedding is asked for.
+    sum: Vec<f32>,
     context: usize,
 }
 
 impl<'t> Active<'t> {
     pub fn new(job: Job, sequence: SeqId, reused: usize, reply: Reply<'t>, context: usize) -> Active<'t> {
         let tokens = job.request.prompt.clone();
-        let (prompt_scores, first_token) = (Vec::new(), None);
-        Active { job, sequence, tokens, done: reused, reused, first_token, reply, prompt_scores, context }
+        let (prompt_scores, sum, first_token) = (Vec::new(), Vec::new(), None);
+        Active { job, sequence, tokens, done: reused, reused, first_token, reply, prompt_scores, sum, context }
     }
 
     pub fn pending(&self) -> usize {
@@ -45,10 +47,21 @@ impl<'t> Active<'t> {
 
     /// Which of these places are run for their logits.
     pub fn rows(&self, places: &Range<usize>) -> Range<usize> {
-        match self.job.request.prompt_logprobs {
+        match self.job.request.wants_all() {
             true => places.clone(),
             false => places.end.min(self.tokens.len() - 1).max(places.start)..places.end,
         }
+    }
+
+    /// Takes the hidden state of the token at `place`, and says whether it was the last.
+    pub fn take_hidden(&mut self, place: usize, row: usize, engine: &Engine) -> Result<Option<Finish>> {
+        self.sum.resize(engine.model().info().hidden, 0.0);
+        engine.add_hidden(row, &mut self.sum)?;
+        if place + 1 < self.tokens.len() {
+            return Ok(None);
+        }
+        self.job.send(Event::Embedding(std::mem::take(&mut self.sum)));
+        Ok(Some(Finish::Length))
     }
 
     /// Takes the logits after the token at `place`, and says whether the reply has ended.
@@ -66,7 +79,7 @@ impl<'t> Active<'t> {
         }
         let Some(token) = self.reply.sample(row, &self.tokens, request)? else { return Ok(Some(Finish::Stop)) };
         self.first_token.get_or_insert_with(Instant::now);
-        let (piece, finish) = self.reply.push(token, request);
+        let (piece, finish) = self.reply.push(token, request)?;
         send_unless_empty(&self.job, piece);
         self.tokens.push(token);
         Ok(finish.or((self.tokens.len() > self.context).then_some(Finish::Length)))

@@ -2,6 +2,7 @@
 //! reply and as much of the new prompts as there is room for.
 
 mod active;
+mod hold;
 mod logprob;
 mod prefixes;
 mod queue;
@@ -10,7 +11,8 @@ mod request;
 mod share;
 mod worker;
 
-pub use request::{End, Event, Failure, Finish, Refused, Request, Scored};
+pub use hold::{Held, Trigger};
+pub use request::{End, Event, Failure, Finish, Pooling, Refused, Request, Scored};
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Sender, channel};
@@ -100,6 +102,7 @@ pub struct Engine {
     jobs: Sender<Job>,
     /// Replies that run or wait.
     taken: Arc<AtomicUsize>,
+    concurrency: usize,
     most: usize,
     plan: MemoryPlan,
     max_bytes: u64,
@@ -121,11 +124,12 @@ impl Engine {
         let (jobs, receiver) = channel();
         let metrics = Arc::new(EngineMetrics::default());
         let (options, shared) = (options.clone(), Arc::clone(&metrics));
-        let most = options.concurrency + options.queue;
+        let (concurrency, most) = (options.concurrency, options.concurrency + options.queue);
         let run = move || Worker::new(engine, &tokenizer, &options, turn, shared).run(&receiver);
         let thread = thread::Builder::new().name("tcrt-engine".into()).spawn(run);
         let failed = |error| Error::new(ErrorKind::LimitExceeded, format!("cannot start the engine: {error}"));
-        Ok(Engine { jobs, taken: Arc::default(), most, plan, max_bytes, thread: thread.map_err(failed)?, metrics })
+        let (taken, thread) = (Arc::default(), thread.map_err(failed)?);
+        Ok(Engine { jobs, taken, concurrency, most, plan, max_bytes, thread, metrics })
     }
 
     /// Positions of a sequence.
@@ -136,6 +140,11 @@ impl Engine {
     /// Everything that the engine may come to use: replies as long as the context, and what is kept.
     pub fn max_bytes(&self) -> u64 {
         self.max_bytes
+    }
+
+    /// Replies that run at once.
+    pub fn concurrency(&self) -> usize {
+        self.concurrency
     }
 
     /// Replies that may run and wait together.

@@ -63,6 +63,9 @@ impl Drop for Ticket {
 #[derive(Default)]
 pub struct Queue {
     waiting: Vec<Job>,
+    /// When each flow that still waits or runs had its last turn, as a count of turns.
+    turns: HashMap<u64, u64>,
+    turn: u64,
 }
 
 impl Queue {
@@ -78,14 +81,20 @@ impl Queue {
         self.waiting.extract_if(.., ended)
     }
 
-    /// The next to run: of those that are ready, the one whose flow runs least, the earliest among equals.
+    /// The next to run: of those that are ready, the one whose flow runs least; among equals, whose flow has waited longest for its turn;
+    /// of one flow, the earliest.
     pub fn next(&mut self, running: impl Iterator<Item = u64>, ready: impl Fn(&Job) -> bool) -> Option<Job> {
         let mut load: HashMap<u64, usize> = HashMap::new();
         running.for_each(|flow| *load.entry(flow).or_default() += 1);
+        let waits = |flow: &u64| self.waiting.iter().any(|job| job.request.flow == *flow);
+        self.turns.retain(|flow, _| load.contains_key(flow) || waits(flow));
         let candidates = self.waiting.iter().enumerate().filter(|(_, job)| ready(job));
-        let of = |job: &Job| load.get(&job.request.flow).copied().unwrap_or_default();
-        let (index, _) = candidates.min_by_key(|(_, job)| of(job))?;
-        Some(self.waiting.remove(index))
+        let rank = |flow| (load.get(&flow).copied().unwrap_or(0), self.turns.get(&flow).copied().unwrap_or(0));
+        let (index, _) = candidates.min_by_key(|(_, job)| rank(job.request.flow))?;
+        let job = self.waiting.remove(index);
+        self.turn += 1;
+        self.turns.insert(job.request.flow, self.turn);
+        Some(job)
     }
 }
 
@@ -103,8 +112,10 @@ mod tests {
             stop_tokens: Vec::new(),
             stop_strings: Vec::new(),
             shown: Vec::new(),
+            held: None,
             logprobs: None,
             prompt_logprobs: false,
+            pooling: None,
             deadline: None,
             flow,
         };
@@ -125,6 +136,18 @@ mod tests {
             order.push(job.index);
         }
         assert_eq!(order, [0, 4, 5, 1, 6, 2, 3]);
+    }
+
+    #[test]
+    fn flows_take_turns_where_one_place_is_all_there_is() {
+        let mut queue = Queue::default();
+        for (index, flow) in [1, 1, 1, 2, 2, 3].into_iter().enumerate() {
+            queue.push(job(flow, index));
+        }
+        let order: Vec<usize> =
+            std::iter::from_fn(|| queue.next(std::iter::empty(), |_| true)).map(|job| job.index).collect();
+        assert_eq!(order, [0, 3, 5, 1, 4, 2]);
+        assert!(queue.turns.len() <= 3);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use tcrt::sampling::SamplerOptions;
 
+use super::hold::Held;
+
 /// One reply to one prompt.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -17,13 +19,32 @@ pub struct Request {
     pub stop_strings: Vec<String>,
     /// Special tokens that are text in this reply.
     pub shown: Vec<u32>,
+    /// What the reply must be.
+    pub held: Option<Held>,
     /// Score the reply's tokens, and name this many of the best beside each.
     pub logprobs: Option<usize>,
     /// Score the prompt's tokens likewise.
     pub prompt_logprobs: bool,
+    /// No reply, but the prompt's hidden states made one vector.
+    pub pooling: Option<Pooling>,
     pub deadline: Option<Instant>,
     /// Whose request it is: where requests wait, each of these has its turn.
     pub flow: u64,
+}
+
+impl Request {
+    /// Whether something is asked for of every token of the prompt, so that none can come from an earlier one.
+    pub fn wants_all(&self) -> bool {
+        self.prompt_logprobs || self.pooling == Some(Pooling::Mean)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The sum over all tokens: the mean, but for its length.
+    Mean,
+    /// The last token's.
+    Last,
 }
 
 /// A token with its log probability as the model gave it: before bias, penalties and temperature.
@@ -39,6 +60,8 @@ pub struct Scored {
 pub enum Event {
     /// The prompt was run; scores of its tokens after the first, where they were asked for.
     Prompt(Vec<Scored>),
+    /// The prompt's hidden states as one vector, which no one has given a length yet.
+    Embedding(Vec<f32>),
     /// Text that can be shown, and the tokens that it is known to keep.
     Piece {
         text: String,

@@ -9,11 +9,12 @@ use tcrt::tokenizer::Tokenizer;
 use tcrt::{BatchToken, Engine, Result, SeqId};
 
 use super::active::Active;
+use super::hold::{Hold, Idle};
 use super::prefixes::{Kept, Prefixes, WORTH_SHARING, common};
 use super::queue::{Job, Queue};
 use super::reply::Reply;
 use super::share::share;
-use super::{Event, Failure, Finish, Options};
+use super::{Event, Failure, Finish, Options, Request};
 use crate::metrics::EngineMetrics;
 
 pub struct Worker<'t> {
@@ -25,6 +26,7 @@ pub struct Worker<'t> {
     queue: Queue,
     running: Vec<Active<'t>>,
     prefixes: Prefixes,
+    idle: Idle,
     batch: Vec<BatchToken>,
 }
 
@@ -57,8 +59,8 @@ impl<'t> Worker<'t> {
         metrics: Arc<EngineMetrics>,
     ) -> Worker<'t> {
         let prefixes = Prefixes::new(options.kept, options.kept_tokens(engine.plan()));
-        let (queue, running, batch) = (Queue::default(), Vec::new(), Vec::new());
-        Worker { engine, tokenizer, options, turn, metrics, queue, running, prefixes, batch }
+        let (queue, running, idle, batch) = (Queue::default(), Vec::new(), Idle::default(), Vec::new());
+        Worker { engine, tokenizer, options, turn, metrics, queue, running, prefixes, idle, batch }
     }
 
     /// Until nobody can ask for anything any more and everything asked for is answered.
@@ -110,7 +112,7 @@ impl<'t> Worker<'t> {
     fn start(&mut self, mut job: Job) {
         let source = self.source(&job);
         let reused = source.len();
-        let reply = Reply::new(&job.request, self.tokenizer, self.engine.model().info().vocab);
+        let reply = self.reply(&job.request);
         match reply.and_then(|reply| Ok((reply, self.sequence(source)?))) {
             Ok((reply, sequence)) => {
                 self.metrics.started(job.request.prompt.len(), reused);
@@ -120,10 +122,18 @@ impl<'t> Worker<'t> {
         }
     }
 
+    fn reply(&mut self, request: &Request) -> Result<Reply<'t>> {
+        let hold = match &request.held {
+            Some(held) => Some(Hold::new(held, self.idle.take(held, request, self.tokenizer)?)?),
+            None => None,
+        };
+        Reply::new(request, self.tokenizer, self.engine.model().info().vocab, hold)
+    }
+
     /// The sequence that has the most of the prompt already. The last token is always run, for its logits.
     fn source(&self, job: &Job) -> Source {
         let prompt = &job.request.prompt;
-        if job.request.prompt_logprobs {
+        if job.request.wants_all() {
             return Source::New;
         }
         let prompt = &prompt[..prompt.len() - 1];
@@ -188,23 +198,29 @@ impl<'t> Worker<'t> {
                 want_logits: rows.contains(&place),
             }));
         }
+        let embeds = |part: &Part| self.running[part.job].job.request.pooling.is_some();
         let begin = Instant::now();
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut logits = self.engine.forward(&self.batch)?;
+        let mut logits = match parts.iter().any(embeds) {
+            true => self.engine.forward_with_hidden(&self.batch)?,
+            false => self.engine.forward(&self.batch)?,
+        };
         drop(turn);
         self.metrics.call(self.batch.len(), begin.elapsed());
-        let (mut row, mut ended) = (0, Vec::new());
+        let (mut row, mut ended, mut hidden) = (0, Vec::new(), Vec::new());
         for Part { job, places } in parts {
             let active = &mut self.running[*job];
             active.done = places.end;
             for place in active.rows(places) {
-                match active.take(place, logits.row_mut(row)) {
-                    Ok(None) => {}
-                    Ok(Some(finish)) => ended.push((*job, Outcome::Done(finish))),
-                    Err(error) => ended.push((*job, Outcome::Failed(Failure::Engine(error)))),
+                match active.job.request.pooling {
+                    None => ended.extend(outcome(*job, active.take(place, logits.row_mut(row)))),
+                    Some(_) => hidden.push((*job, place, row)),
                 }
                 row += 1;
             }
+        }
+        for (job, place, row) in hidden {
+            ended.extend(outcome(job, self.running[job].take_hidden(place, row, &self.engine)));
         }
         Ok(ended)
     }
@@ -218,10 +234,23 @@ impl<'t> Worker<'t> {
         }
         let first_token = active.first_token.map(|first| first - active.job.arrived);
         self.metrics.ended(active.new_tokens(), first_token, active.job.arrived.elapsed());
-        let Active { sequence, mut tokens, done, .. } = active;
+        let Active { job, sequence, mut tokens, done, reply, .. } = active;
+        reply.release().into_iter().for_each(|hold| self.idle.put(hold.constraint));
         tokens.truncate(done);
-        let kept = self.prefixes.keep(Kept { sequence, tokens }, &mut self.engine);
+        let kept = match job.request.pooling {
+            None => self.prefixes.keep(Kept { sequence, tokens }, &mut self.engine),
+            // No text goes on from one that was only embedded.
+            Some(_) => self.engine.remove(sequence),
+        };
         debug_assert!(kept.is_ok(), "sequences are the worker's own: {kept:?}");
+    }
+}
+
+/// What a row led to, where it ended a job.
+fn outcome(job: usize, taken: Result<Option<Finish>>) -> Option<(usize, Outcome)> {
+    match taken {
+        Ok(finish) => Some((job, Outcome::Done(finish?))),
+        Err(error) => Some((job, Outcome::Failed(Failure::Engine(error)))),
     }
 }
 
@@ -238,7 +267,7 @@ impl Source {
 /// longer than running the same tokens beside it.
 fn gains_by_waiting(job: &Job, running: &[Active<'_>], prefixes: &Prefixes) -> bool {
     let prompt = &job.request.prompt;
-    if job.request.prompt_logprobs {
+    if job.request.wants_all() {
         return false;
     }
     let prompt = &prompt[..prompt.len() - 1];

@@ -1,15 +1,18 @@
 //! Functions that a model may call: how its family is told of them, and how its calls are read out of its replies.
 
 mod family;
+mod form;
 mod parse;
 mod prompt;
 mod python_json;
 
 pub use family::Family;
+pub use form::held;
 pub use parse::{Parser, Part};
 pub use prompt::{Prompt, conversation};
 
 use serde_json::Value;
+use tcrt::grammar::Form;
 
 /// A message of a conversation as the API has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +43,10 @@ pub struct Tool {
     pub name: String,
     /// Name, description, parameters: as the client wrote them.
     pub function: Value,
+    /// JSON that its parameters allow.
+    pub arguments: Form,
+    /// Whether every call is held to that, even where the model may choose to call.
+    pub strict: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -50,7 +50,10 @@ fn forced(family: Family, choice: &Choice) -> String {
     match choice {
         Choice::Auto => String::new(),
         Choice::Required => begin.to_owned(),
-        Choice::Function(name) => format!("{begin}{name}\", \"{}\": ", markers.arguments),
+        Choice::Function(name) => {
+            let name = Value::from(name.as_str()).to_string();
+            format!("{begin}{}, \"{}\": ", &name[1..], markers.arguments)
+        }
     }
 }
 

@@ -150,6 +150,43 @@ fn characters_are_never_split() {
 }
 
 #[test]
+fn the_best_are_those_whose_tokens_are_the_most_probable() {
+    let service = start();
+    let body = json!({ "prompt": ["abc", "xyz"], "seed": 5, "max_tokens": 9, "n": 6, "logprobs": 0 });
+    let all = service.ask("/v1/completions", &body);
+    let mean = |choice: &Value| {
+        let scores = choice["logprobs"]["token_logprobs"].as_array().unwrap();
+        scores.iter().map(|score| score.as_f64().unwrap()).sum::<f64>() / scores.len() as f64
+    };
+    let mut expected = Vec::new();
+    for of_prompt in all["choices"].as_array().unwrap().chunks(6) {
+        let mut sorted: Vec<&Value> = of_prompt.iter().collect();
+        sorted.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
+        expected.extend(sorted[..2].iter().map(|choice| choice["text"].clone()));
+    }
+    let mut asked = body;
+    asked["n"] = 2.into();
+    asked["best_of"] = 6.into();
+    for logprobs in [Value::Null, json!(1)] {
+        asked["logprobs"] = logprobs.clone();
+        let best = service.ask("/v1/completions", &asked);
+        let choices = best["choices"].as_array().unwrap();
+        assert_eq!(choices.iter().map(|choice| choice["text"].clone()).collect::<Vec<_>>(), expected);
+        assert!(choices.iter().enumerate().all(|(i, choice)| choice["index"] == i));
+        assert!(choices.iter().all(|choice| choice["logprobs"].is_null() == logprobs.is_null()));
+        assert_eq!(best["usage"]["completion_tokens"], all["usage"]["completion_tokens"], "all were made");
+    }
+    for (body, why) in [
+        (json!({ "prompt": "x", "n": 3, "best_of": 2 }), "less than"),
+        (json!({ "prompt": "x", "best_of": 2, "stream": true }), "streamed"),
+    ] {
+        let answer = service.post("/v1/completions", &body);
+        assert_eq!((answer.status, answer.json()["error"]["param"].as_str()), (400, Some("best_of")));
+        assert!(answer.text.contains(why), "{}", answer.text);
+    }
+}
+
+#[test]
 fn usage_comes_last_where_it_is_asked_for() {
     let service = start();
     let body =

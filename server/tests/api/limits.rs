@@ -72,6 +72,40 @@ fn what_takes_too_long_is_given_up() {
     let body = json!({ "prompt": "x", "max_tokens": 100, "ignore_eos": true });
     let answer = service.post("/v1/completions", &body);
     assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (504, Some("timeout")));
+    // What has begun to stream ends with the error, and not as if it were whole.
+    let mut streamed = body;
+    streamed["stream"] = true.into();
+    let answer = service.post("/v1/completions", &streamed);
+    let last = answer.text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap();
+    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!((answer.status, last["error"]["code"].as_str()), (200, Some("timeout")));
+}
+
+#[test]
+fn who_asks_much_does_not_hold_up_who_asks_little() {
+    let gate = Gate::closed();
+    let service = held(&gate, 1, 8);
+    let finished = std::sync::Mutex::new(Vec::new());
+    let ask = |who: &'static str, tokens: u64| {
+        let headers = [("content-type", "application/json"), ("authorization", who)];
+        let body = json!({ "prompt": "x", "max_tokens": tokens, "ignore_eos": true }).to_string();
+        assert_eq!(service.send("/v1/completions", &headers, body.as_bytes()).status, 200);
+        finished.lock().unwrap().push(who);
+    };
+    thread::scope(|scope| {
+        // The first one runs until all others wait, each of which has its place before the next one comes.
+        for (waiting, who) in ["Bearer much", "Bearer much", "Bearer much", "Bearer little"].into_iter().enumerate() {
+            let ask = &ask;
+            scope.spawn(move || ask(who, if waiting == 0 { 1000 } else { 2 }));
+            gate.wait_for(1);
+            while service.metric("tcrt_waiting") < waiting as f64 {
+                gate.allow(1);
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        gate.open();
+    });
+    assert_eq!(finished.into_inner().unwrap()[1], "Bearer little");
 }
 
 #[test]
@@ -126,6 +160,35 @@ fn pages_of_other_sites_may_ask_only_where_allowed() {
     assert_eq!(allow(&one("https://b.example")), None);
     assert_eq!(allow(&one("https://a.example")).as_deref(), Some("https://a.example"));
     assert_eq!(allow(&one("*")).as_deref(), Some("https://a.example"));
+    // What a browser asks before it sends JSON or a key, which brings no key itself.
+    let with_key = Options { cors: vec!["*".into()], api_keys: vec!["secret".into()], ..Options::default() };
+    for (service, status) in [(serve(&engine_options(), with_key), 204), (start(), 405)] {
+        let asked = service.options("/v1/chat/completions", &[("origin", "https://a.example")]);
+        assert_eq!(asked.status, status);
+        assert_eq!(asked.header("access-control-allow-headers").is_some(), status == 204);
+    }
+}
+
+#[test]
+fn several_models_are_served_by_their_names() {
+    let models = vec![("one".into(), crate::support::model()), ("org/two".into(), crate::support::model())];
+    let service = crate::support::serve_models(models, &engine_options(), Options::default());
+    let listed = service.get("/v1/models", &[]).json();
+    let names: Vec<&str> =
+        listed["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    assert_eq!(names, ["one", "org/two"]);
+    assert_eq!(service.get("/v1/models/org/two", &[]).json()["id"], "org/two");
+    let ask = |model: serde_json::Value| {
+        service.ask("/v1/completions", &json!({ "model": model, "prompt": "x", "max_tokens": 3, "temperature": 0 }))
+    };
+    let answers = ["one".into(), "org/two".into(), serde_json::Value::Null].map(ask);
+    assert_eq!(answers.each_ref().map(|answer| answer["model"].as_str().unwrap()), ["one", "org/two", "one"]);
+    assert_eq!(text(&answers[0]), text(&answers[1]));
+    let page = service.get("/metrics", &[]).text;
+    assert!(
+        page.contains("tcrt_reply_seconds_count{model=\"one\"} 2") && page.contains("{model=\"org/two\"} 1"),
+        "{page}"
+    );
 }
 
 #[test]

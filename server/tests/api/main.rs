@@ -3,6 +3,8 @@
 mod batching;
 mod chat;
 mod completions;
+mod embeddings;
+mod forms;
 mod limits;
 mod malformed;
 mod responses;

@@ -41,7 +41,9 @@ fn the_parameter_is_named() {
         ("messages[0].content", json!([{ "role": "user", "content": 5 }])),
         ("messages[0].content[0].type", json!([{ "role": "user", "content": [{ "type": "image_url" }] }])),
         ("messages[0].tool_calls[0].function", json!([{ "role": "assistant", "tool_calls": [{ "id": "x" }] }])),
-        ("response_format.type", json!({ "type": "json_schema" })),
+        ("response_format.json_schema", json!({ "type": "json_schema" })),
+        ("response_format.schema", json!({ "type": "json_object", "schema": 3 })),
+        ("grammar", json!(3)),
         ("response_format.type", json!({ "type": "yaml" })),
         ("tools[0].function.name", json!([{ "type": "function", "function": {} }])),
         ("tool_choice", json!("required")),
@@ -90,7 +92,6 @@ fn other_urls_methods_and_types() {
         (service.send("/v1/chat/completions", &[], b"{}"), 415),
         (service.post("/v1/completions", &json!({ "prompt": "x".repeat(2000) })), 413),
         (service.post("/v1/completions", &json!("text")), 400),
-        (service.post("/v1/embeddings", &json!({ "model": "tiny", "input": "x" })), 400),
     ] {
         assert_eq!(answer.status, status, "{}", answer.text);
         assert_eq!(kind(&answer), "invalid_request_error");
@@ -139,7 +140,8 @@ fn nothing_that_is_sent_does_harm() {
             "/v1/chat/completions",
             json!({
                 "model": "tiny", "max_tokens": 2, "temperature": 0.5, "n": 2, "stop": ["a", "b"], "logprobs": true,
-                "top_logprobs": 2, "logit_bias": { "5": 1 }, "seed": 3, "stream": false, "response_format": { "type": "text" },
+                "top_logprobs": 2, "logit_bias": { "5": 1 }, "seed": 3, "stream": false,
+                "response_format": { "type": "json_schema", "json_schema": { "name": "x", "schema": { "type": "array" } } },
                 "messages": [
                     { "role": "system", "content": "s" },
                     { "role": "user", "content": [{ "type": "text", "text": "Hi" }] },
@@ -150,7 +152,14 @@ fn nothing_that_is_sent_does_harm() {
                 "tools": [{ "type": "function", "function": { "name": "f", "parameters": {} } }], "tool_choice": "auto",
             }),
         ),
-        ("/v1/completions", json!({ "prompt": ["a", "b"], "max_tokens": 2, "echo": true, "logprobs": 1, "stop": "x" })),
+        (
+            "/v1/completions",
+            json!({ "prompt": ["a", "b"], "max_tokens": 2, "echo": true, "logprobs": 1, "stop": "x", "best_of": 2 }),
+        ),
+        (
+            "/v1/embeddings",
+            json!({ "input": ["a", [5]], "dimensions": 3, "encoding_format": "base64", "pooling": "last" }),
+        ),
         (
             "/v1/responses",
             json!({

@@ -78,9 +78,14 @@ pub struct Service {
 }
 
 pub fn serve(engine: &engine::Options, options: Options) -> Service {
-    let server = Server::new(vec![("tiny".into(), model())], engine, options).unwrap();
+    serve_models(vec![("tiny".into(), model())], engine, options)
+}
+
+pub fn serve_models(models: Vec<(String, Arc<Model>)>, engine: &engine::Options, options: Options) -> Service {
+    let server = Server::new(models, engine, options).unwrap();
     let running = server.spawn(TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
-    let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+    // The server closes connections that say nothing for a while, so none waits for its next request.
+    let config = ureq::Agent::config_builder().http_status_as_error(false).max_idle_connections(0).build();
     Service { address: running.address(), running: Some(running), agent: config.into() }
 }
 
@@ -117,6 +122,11 @@ impl Service {
     pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let request = headers.iter().fold(self.agent.get(self.url(path)), |r, (name, value)| r.header(*name, *value));
         Answer::of(request.call().unwrap())
+    }
+
+    pub fn options(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = self.agent.options(self.url(path));
+        Answer::of(headers.iter().fold(request, |r, (name, value)| r.header(*name, *value)).call().unwrap())
     }
 
     pub fn send(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {

@@ -3,8 +3,9 @@
 use std::mem::offset_of;
 
 use tc_kernels::abi::{Call, args_size};
-use tcrt::native::abi::{Bytes, Descriptor, MAGIC, MAJOR, MINOR, Need, Pair, Text, Weights};
-use tcrt::program::Program;
+use tcrt::native::abi::{Bytes, Descriptor, HIDDEN_F32, HIDDEN_Q8, MAGIC, MAJOR, MINOR, Need, Pair, Text, Weights};
+use tcrt::program::verify::{Hidden, Verified};
+use tcrt::program::{BufferKind, Program};
 
 use super::super::Artifact;
 
@@ -39,12 +40,13 @@ pub const WEIGHTS_ID: usize = offset_of!(Descriptor, weights) + offset_of!(Weigh
 
 pub fn image(
     artifact: &Artifact,
-    program: &Program,
+    verified: &Verified,
     kernels: &[&str],
     state_size: u64,
     steps: u32,
     weights: &Place,
 ) -> Image {
+    let program = verified.program();
     let mut image = Image::default();
     image.data.resize(size_of::<Descriptor>(), 0);
     image.bytes(offset_of!(Descriptor, magic), &MAGIC);
@@ -68,6 +70,7 @@ pub fn image(
         image.bytes(at, &number.to_le_bytes());
     }
     image.memory_plan(program, state_size);
+    verified.hidden().into_iter().for_each(|hidden| image.hidden(&hidden));
     image.lists(artifact, kernels);
     image.blob(offset_of!(Descriptor, tokenizer), &artifact.tokenizer);
     image.blob(offset_of!(Descriptor, chat), &artifact.chat);
@@ -95,6 +98,17 @@ impl Image {
         self.word(offset_of!(Descriptor, logits_offset), logits.offset);
         self.bytes(offset_of!(Descriptor, logits_stride), &logits.stride.to_le_bytes());
         self.word(offset_of!(Descriptor, state_size), state_size);
+    }
+
+    fn hidden(&mut self, hidden: &Hidden) {
+        let kind = match hidden.kind {
+            BufferKind::F32 => HIDDEN_F32,
+            BufferKind::Q8 => HIDDEN_Q8,
+        };
+        self.word(offset_of!(Descriptor, hidden_offset), hidden.offset);
+        self.bytes(offset_of!(Descriptor, hidden_stride), &hidden.stride.to_le_bytes());
+        self.bytes(offset_of!(Descriptor, hidden_width), &hidden.width.to_le_bytes());
+        self.bytes(offset_of!(Descriptor, hidden_kind), &kind.to_le_bytes());
     }
 
     fn lists(&mut self, artifact: &Artifact, kernels: &[&str]) {

@@ -100,7 +100,7 @@ fn build(
     let functions = code::functions(&source).into_iter().map(|(name, function)| compile(&isa, name, function));
     let functions: Vec<Compiled> = functions.collect::<Result<_, _>>()?;
     let steps = schedule.phases.iter().map(|phase| phase.steps.len()).sum::<usize>().max(ops.len()) as u32;
-    let image = image::image(artifact, program, &kernels, state.size, steps, place);
+    let image = image::image(artifact, verified, &kernels, state.size, steps, place);
     let parts = parts(&names(artifact.program, ops), &functions);
     let weights = if matches!(place, Place::Inside) { weight_bytes } else { 0 };
     elf::write(&elf::Object { isa: &isa, functions: &functions, image: &image, weights, parts: &parts })

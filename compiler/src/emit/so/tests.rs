@@ -70,19 +70,43 @@ fn go_on(_done: u64, _total: u64) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// Logits after every token, some in one call, some one by one.
+/// Logits after every token.
 fn logits(path: &Path, threads: usize) -> Vec<Vec<f32>> {
+    run(path, threads, |engine, batch| {
+        let logits = engine.forward(batch).unwrap();
+        (0..logits.rows()).map(|row| logits.row(row).to_vec()).collect()
+    })
+}
+
+/// Hidden states after every token.
+fn hidden_states(path: &Path, threads: usize) -> Vec<Vec<f32>> {
+    run(path, threads, |engine, batch| {
+        engine.forward_with_hidden(batch).unwrap();
+        let state = |row| {
+            let mut state = vec![0.0; engine.model().info().hidden];
+            engine.add_hidden(row, &mut state).unwrap();
+            state
+        };
+        (0..batch.len()).map(state).collect()
+    })
+}
+
+/// Some tokens in one call, some one by one.
+fn run(
+    path: &Path,
+    threads: usize,
+    mut call: impl FnMut(&mut Engine, &[BatchToken]) -> Vec<Vec<f32>>,
+) -> Vec<Vec<f32>> {
     let model = Model::load(path).unwrap();
     let options = EngineOptions { threads, max_rows: 32, ..EngineOptions::default() };
     let mut engine = Engine::new(Arc::clone(&model), &options).unwrap();
     let sequence = engine.add_sequence().unwrap();
     let tokens: Vec<u32> = (0..40).map(|i| (i * 17 + 3) % 50).collect();
     let mut rows = Vec::new();
-    for call in [&tokens[..9], &tokens[9..10], &tokens[10..30]].into_iter().chain(tokens[30..].chunks(1)) {
+    for part in [&tokens[..9], &tokens[9..10], &tokens[10..30]].into_iter().chain(tokens[30..].chunks(1)) {
         let batch: Vec<BatchToken> =
-            call.iter().map(|token| BatchToken { sequence, token: *token, want_logits: true }).collect();
-        let logits = engine.forward(&batch).unwrap();
-        rows.extend((0..logits.rows()).map(|row| logits.row(row).to_vec()));
+            part.iter().map(|token| BatchToken { sequence, token: *token, want_logits: true }).collect();
+        rows.extend(call(&mut engine, &batch));
     }
     rows
 }
@@ -107,12 +131,58 @@ fn both_encodings_compute_the_same() {
         for threads in [1, 2, 3] {
             assert_eq!(logits(&native, threads), logits(&program, threads), "{threads} threads");
         }
+        assert_eq!(Model::load(&native).unwrap().info().hidden, Model::load(&program).unwrap().info().hidden);
     };
     for recipe in RECIPES {
         with_tiny(recipe, check);
         with_whole_heads(recipe, check);
     }
     with_chain(check);
+}
+
+#[test]
+fn the_head_makes_logits_of_hidden_states() {
+    let config = tiny_config();
+    let tensors = tiny_tensors(&config);
+    for recipe in RECIPES {
+        with_tiny(recipe, |artifact| {
+            let directory = tempfile::tempdir().unwrap();
+            let (program, native) = (directory.path().join("tiny.pte"), directory.path().join("tiny.so"));
+            pte::write(&program, artifact, &go_on).unwrap();
+            write(&native, artifact, host(), &go_on).unwrap();
+            let states = hidden_states(&program, 1);
+            assert_eq!(states, hidden_states(&native, 2));
+            if recipe != "{}" {
+                return;
+            }
+            for (state, logits) in states.iter().zip(logits(&program, 1)) {
+                for (row, logit) in logits.iter().enumerate() {
+                    let mut weights = vec![0.0; config.dim];
+                    tensors["embed"].read_row(row, &mut weights).unwrap();
+                    let product: f32 = weights.iter().zip(state).map(|(a, b)| a * b).sum();
+                    assert!((product - logit).abs() < 1e-4, "{product}, not {logit}");
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_call_leaves_hidden_states_only_where_asked() {
+    with_tiny("{}", |artifact| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tiny.pte");
+        pte::write(&path, artifact, &go_on).unwrap();
+        let mut engine = Engine::new(Model::load(&path).unwrap(), &EngineOptions::default()).unwrap();
+        let sequence = engine.add_sequence().unwrap();
+        let batch = [BatchToken { sequence, token: 1, want_logits: true }];
+        engine.forward_with_hidden(&batch).unwrap();
+        engine.add_hidden(0, &mut [0.0; 40]).unwrap();
+        assert!(engine.add_hidden(1, &mut [0.0; 40]).is_err());
+        assert!(engine.add_hidden(0, &mut [0.0; 41]).is_err());
+        engine.forward(&batch).unwrap();
+        assert!(engine.add_hidden(0, &mut [0.0; 40]).is_err());
+    });
 }
 
 /// What the code of a chain is: `tests/native/chain.NAME.txt`, which `TCC_BLESS=1` writes anew.

@@ -1,10 +1,12 @@
 //! The complete check of a program before its first instruction runs: places, sizes, shapes, kernel arguments, data races. What
 //! passes needs no checks while it runs; what a kernel is handed follows from [`Op`]s alone.
 
+mod hidden;
 mod memory;
 mod ops;
 mod races;
 
+pub use hidden::Hidden;
 pub use ops::{Heads, Op};
 
 use super::header::Header;
@@ -36,6 +38,11 @@ impl Verified {
     /// What each of the program's instructions means.
     pub fn ops(&self) -> &[Op] {
         &self.ops
+    }
+
+    /// Where the program leaves its last hidden states, where it does.
+    pub fn hidden(&self) -> Option<Hidden> {
+        hidden::find(&self.program, &self.ops)
     }
 }
 

@@ -23,6 +23,25 @@ pub enum Op {
     Elementwise { a: usize, b: Option<usize>, y: usize, dim: u32, scale: f32, over: Over },
 }
 
+impl Op {
+    /// The buffer that it writes; rope writes the cache besides.
+    pub fn result(&self) -> usize {
+        match *self {
+            Op::RopeKv { q, .. } => q,
+            Op::Embed { y, .. }
+            | Op::RopeTable { y, .. }
+            | Op::Norm { y, .. }
+            | Op::Quantize { y, .. }
+            | Op::Linear { y, .. }
+            | Op::Swiglu { y, .. }
+            | Op::Attention { y, .. }
+            | Op::Gather { y, .. }
+            | Op::Concat { y, .. }
+            | Op::Elementwise { y, .. } => y,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
     pub heads: u32,

@@ -12,19 +12,21 @@ use serde_json::{Value, json};
 use super::error::{ApiError, Result};
 use super::fields::Fields;
 use super::json::json_response;
-use super::messages;
-use super::params::{Caller, MOST_TOP_LOGPROBS, Params, refuse_format};
+use super::params::{Caller, MOST_TOP_LOGPROBS, Params};
 use super::replies::{Answer, Replies, Usage, aside, check_prompt};
+use super::{format, messages};
 use crate::engine::Request;
+use crate::grammars::Said;
 use crate::served::Served;
 use crate::sse::{self, Frames, Writer};
-use crate::tools::{Message, Prompt, Tools, conversation};
+use crate::tools::{Message, Prompt, Tools, conversation, held};
 use crate::{random, unix_time};
 use output::Output;
 
 struct Asked {
     messages: Vec<Message>,
     tools: Option<Tools>,
+    format: Option<Said>,
     params: Params,
     max_new: Option<u64>,
     logprobs: Option<usize>,
@@ -60,10 +62,9 @@ pub async fn responses(served: Arc<Served>, body: Value, caller: Caller) -> Resu
 impl Asked {
     fn read(fields: &Fields<'_>, served: &Served) -> Result<Asked> {
         refuse(fields)?;
-        if let Some(text) = fields.object("text")? {
-            refuse_format(text.object("format")?)?;
-        }
-        let tools = messages::tools(fields, false)?;
+        let format = fields.object("text")?.map_or(Ok(None), |text| text.object("format"))?;
+        let format = format::read(fields, format, false, served)?;
+        let tools = messages::tools(fields, false, served)?;
         let max_new = fields.integer("max_output_tokens", 1..=u64::from(u32::MAX))?;
         let params = Params::read(fields, served)?;
         Ok(Asked {
@@ -71,6 +72,7 @@ impl Asked {
             logprobs: logprobs(fields)?,
             repeated: repeated(fields, served, tools.as_ref(), &params, max_new),
             tools,
+            format,
             params,
             max_new,
         })
@@ -81,6 +83,8 @@ impl Asked {
         let Prompt { tokens, forced } = prompt.map_err(|e| ApiError::invalid(format!("{e}.")).param("input"))?;
         check_prompt(served, &tokens, "input")?;
         let mut request = self.params.request(served, tokens, 0, caller);
+        let held = held(served, self.tools.as_ref(), &forced, self.format.clone());
+        request.held = held.map_err(|error| ApiError::invalid(format!("{error}.")).param("grammar"))?;
         request.max_new = self.max_new.map_or(usize::MAX, |most| most as usize);
         request.logprobs = self.logprobs;
         request.stop_strings.extend(served.chat.iter().flat_map(|chat| chat.stop_strings()).cloned());
@@ -141,7 +145,7 @@ fn repeated(
         "reasoning": { "effort": null, "summary": null },
         "store": false,
         "temperature": params.sampling.temperature,
-        "text": { "format": { "type": "text" } },
+        "text": given("text", json!({ "format": { "type": "text" } })),
         "tool_choice": given("tool_choice", "auto".into()),
         "tools": given("tools", json!([])),
         "top_p": params.sampling.top_p,

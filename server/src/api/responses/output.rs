@@ -181,7 +181,7 @@ impl Writer for Output {
                 }
             }
             Event::End(end) => self.complete(&end, out),
-            Event::Prompt(_) | Event::Failed(_) => {}
+            Event::Prompt(_) | Event::Embedding(_) | Event::Failed(_) => {}
         }
     }
 
