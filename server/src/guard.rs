@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::ApiError;
 use crate::app::App;
+use crate::page;
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -53,13 +54,15 @@ fn endpoint(path: &str) -> &'static str {
         "/health" => "/health",
         "/metrics" => "/metrics",
         path if path.starts_with("/v1/models") => "/v1/models",
+        path if page::has(path) => "/",
         _ => "other",
     }
 }
 
 fn authorize(app: &App, request: &Request) -> Result<(), ApiError> {
     let keys = &app.options.api_keys;
-    if keys.is_empty() || request.uri().path() == "/health" {
+    let path = request.uri().path();
+    if keys.is_empty() || path == "/health" || page::has(path) {
         return Ok(());
     }
     let given = key(request.headers()).unwrap_or_default();

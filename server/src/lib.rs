@@ -10,6 +10,7 @@ mod grammars;
 mod guard;
 mod listen;
 mod metrics;
+mod page;
 mod random;
 mod run;
 mod served;

@@ -33,8 +33,10 @@ pub enum Command {
     Generate(Generate),
     /// Talk with a model, turn by turn; exports it on first use
     Chat(Chat),
-    /// Serve models over HTTP, with OpenAI's API; exports them on first use
+    /// Serve models over HTTP, with OpenAI's API and a page to talk with them; exports them on first use
     Server(Server),
+    /// As server, and opens the page in the browser
+    Browser(Server),
     /// Compile a checkpoint to an artifact
     Export(Export),
     /// Measure how well a model predicts a text, or how it does at tasks

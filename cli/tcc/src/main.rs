@@ -2,6 +2,7 @@
 
 mod args;
 mod artifact;
+mod browser;
 mod demo;
 mod editor;
 mod eval;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => run::generate(args),
         Command::Chat(args) => run::chat(args),
         Command::Server(args) => run::server(&args),
+        Command::Browser(args) => run::browser(&args),
         Command::Export(args) => export::export(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Inspect(args) => inspect::inspect(&args),

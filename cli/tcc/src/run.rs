@@ -1,5 +1,6 @@
-//! `tcc generate`, `tcc chat` and `tcc server`: `tcrt`'s commands on models that are exported when they are first asked for.
+//! `tcc generate`, `tcc chat`, `tcc server` and `tcc browser`: `tcrt`'s commands on models that are exported when they are first asked for.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tcrt_cli::args::Talk;
@@ -11,6 +12,7 @@ use tcrt_cli::{options, run};
 
 use crate::args::{Chat, Generate, Making, Server, Subject};
 use crate::artifact;
+use crate::browser;
 use crate::editor::Editor;
 use crate::output::line;
 
@@ -29,11 +31,20 @@ pub fn chat(mut args: Chat) -> Result<()> {
 }
 
 pub fn server(args: &Server) -> Result<()> {
+    serve_then(args, |_| ())
+}
+
+pub fn browser(args: &Server) -> Result<()> {
+    serve_then(args, browser::open)
+}
+
+/// Serves; `ready` is told where.
+fn serve_then(args: &Server, ready: impl FnOnce(SocketAddr)) -> Result<()> {
     let open = |model: &String| Ok((name(model)?, artifact::of(model, &args.making)?));
     let models = args.models.iter().map(open).collect::<Result<_>>()?;
     // From here on Ctrl-C is the server's to hear.
     let _watch = Watch::once().map_err(line)?;
-    serve::serve(models, &args.listen)
+    serve::serve(models, &args.listen, ready)
 }
 
 /// What requests call a model: as it was asked for, or a file's name without its ending.

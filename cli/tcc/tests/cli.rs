@@ -1,5 +1,9 @@
 //! The command as a shell sees it: exit codes, one line on stderr, nothing half-written.
 
+#[cfg(target_os = "linux")]
+use std::io::{BufRead, BufReader, Write};
+#[cfg(target_os = "linux")]
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -128,4 +132,41 @@ fn a_full_disk_is_one_line() {
     assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
     assert!(stderr(&failed).contains("tiny.pte: "), "{}", stderr(&failed));
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_page_is_opened_once_it_is_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_string();
+    assert!(tcc(&["synth", "--shape", "tiny", "-o", &at("tiny")]).status.success());
+    // Stands for what opens pages on a desktop.
+    std::fs::write(at("xdg-open"), format!("#!/bin/sh\necho \"$1\" > {0}.part && mv {0}.part {0}\n", at("opened")))
+        .unwrap();
+    std::fs::set_permissions(at("xdg-open"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcc"));
+    command.args(["browser", &at("tiny"), "--port", "0"]).env("DISPLAY", ":0").env("TCC_CACHE", at("cache"));
+    command.env("PATH", format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap()));
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let said = lines.find(|line| line.contains("a page to talk at")).unwrap_or_default();
+    let url = said.split(' ').find(|word| word.ends_with('/')).unwrap_or_default().to_owned();
+    let page = url.strip_prefix("http://").and_then(|url| first_line(url.trim_end_matches('/')));
+    while !url.is_empty() && !directory.path().join("opened").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(page.as_deref(), Some("HTTP/1.1 200 OK\r\n"), "{said}");
+    assert_eq!(std::fs::read_to_string(at("opened")).unwrap().trim_end(), url);
+}
+
+/// Of the answer of the server at this address.
+#[cfg(target_os = "linux")]
+fn first_line(address: &str) -> Option<String> {
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).ok()?;
+    Some(line)
 }

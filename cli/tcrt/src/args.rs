@@ -19,7 +19,7 @@ pub enum Command {
     Run(Run),
     /// Talk with a model, turn by turn
     Chat(Chat),
-    /// Serve models over HTTP, with OpenAI's API
+    /// Serve models over HTTP, with OpenAI's API and a page to talk with them
     #[command(disable_help_flag = true)]
     Serve(Passed),
     /// Measure prefill, decode, loading and memory
@@ -186,7 +186,7 @@ pub struct Passed {
     pub args: Vec<std::ffi::OsString>,
 }
 
-/// Serves models over HTTP, with OpenAI's API
+/// Serves models over HTTP, with OpenAI's API and a page to talk with them
 #[derive(Parser)]
 #[command(name = "tcrt serve", bin_name = "tcrt serve", version, arg_required_else_help = true)]
 pub struct Serve {

@@ -1,4 +1,4 @@
-//! `tcrt serve`: models behind OpenAI's API.
+//! `tcrt serve`: models behind OpenAI's API, and a page.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use tc_server::{Options, Server, engine, serve_until_interrupted};
 
 use crate::args::Listen;
 use crate::open;
-use crate::output::{Failure, Result, failure};
+use crate::output::{Failure, Result, failure, note};
 
-/// Serves these models, each under its name, until it is interrupted.
-pub fn serve(models: Vec<(String, PathBuf)>, args: &Listen) -> Result<()> {
+/// Serves these models, each under its name, until it is interrupted. `ready` is told where, when clients can connect.
+pub fn serve(models: Vec<(String, PathBuf)>, args: &Listen, ready: impl FnOnce(SocketAddr)) -> Result<()> {
     let open = |(name, file): (String, PathBuf)| Ok((name, open::model(&file)?));
     let models = models.into_iter().map(open).collect::<Result<Vec<_>>>()?;
     let server = Server::new(models, &engine_options(args), options(args)?)?;
@@ -20,16 +20,17 @@ pub fn serve(models: Vec<(String, PathBuf)>, args: &Listen) -> Result<()> {
     let listener = TcpListener::bind(address).map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
     for (id, context, bytes) in server.models() {
-        eprintln!("{id}: {context} positions, at most {:.1} GB of memory", bytes as f64 / 1e9);
+        note(format_args!("{id}: {context} positions, at most {:.1} GB of memory", bytes as f64 / 1e9));
     }
-    eprintln!("serving at http://{address}/v1 (Ctrl-C ends)");
-    let stopping = || eprintln!("finishing the answers that run; Ctrl-C again ends at once");
+    note(format_args!("serving at http://{address}/v1, a page to talk at http://{address}/ (Ctrl-C ends)"));
+    ready(address);
+    let stopping = || note("finishing the answers that run; Ctrl-C again ends at once");
     serve_until_interrupted(server, listener, stopping).map_err(|error| Failure::Line(format!("{address}: {error}")))
 }
 
 pub fn serve_files(files: &[PathBuf], args: &Listen) -> Result<()> {
     let named = files.iter().map(|file| Ok((name(file)?, file.clone())));
-    serve(named.collect::<Result<_>>()?, args)
+    serve(named.collect::<Result<_>>()?, args, |_| ())
 }
 
 /// What requests call a model: its file's name without the ending.

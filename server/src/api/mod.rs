@@ -16,7 +16,7 @@ mod responses;
 mod route;
 
 pub use error::ApiError;
-pub use route::router;
+pub use route::{router, unknown_url};
 
 /// What answers say of the program that made them.
 const FINGERPRINT: &str = concat!("tcrt-", env!("CARGO_PKG_VERSION"));

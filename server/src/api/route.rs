@@ -20,6 +20,7 @@ use super::{chat, completions, embeddings, models, responses};
 use crate::app::App;
 use crate::guard::{Flow, guard};
 use crate::metrics;
+use crate::page;
 use crate::served::Served;
 
 pub fn router(app: Arc<App>) -> Router {
@@ -31,6 +32,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/embeddings", post(|app, flow, request| generate(app, flow, request, embeddings::embeddings)))
         .route("/v1/models", get(list_models))
         .route("/v1/models/{*id}", get(one_model))
+        .route("/", get(page::index))
+        .route("/page/{name}", get(page::part))
         .route("/health", get(health))
         .route("/metrics", get(show_metrics))
         .fallback(unknown_url)
@@ -87,7 +90,7 @@ async fn show_metrics(State(app): State<Arc<App>>) -> Response {
     response
 }
 
-async fn unknown_url(method: Method, uri: Uri) -> Response {
+pub async fn unknown_url(method: Method, uri: Uri) -> Response {
     not_found(format!("Unknown request URL: {method} {}.", uri.path())).code("unknown_url").into_response()
 }
 

@@ -7,5 +7,6 @@ mod embeddings;
 mod forms;
 mod limits;
 mod malformed;
+mod page;
 mod responses;
 mod support;
