@@ -11,6 +11,7 @@ use tcrt::Model;
 
 fn options() -> ExportOptions<'static> {
     ExportOptions {
+        name: None,
         recipe: Recipe::default(),
         calibration: None,
         params_path: None,

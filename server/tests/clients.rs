@@ -25,6 +25,7 @@ fn model(checkpoint: &Path) -> std::sync::Arc<Model> {
     let scratch = tempfile::tempdir().unwrap();
     let output = scratch.path().join("model.pte");
     let options = ExportOptions {
+        name: None,
         recipe: Recipe::default(),
         params_path: None,
         tokenizer: None,

@@ -77,10 +77,10 @@ fn build(profile: &str) -> Result<PathBuf> {
     Ok(target.join(if profile == "dev" { "debug" } else { profile }))
 }
 
-fn cargo(arguments: &[&str]) -> Result {
+pub(crate) fn cargo(arguments: &[&str]) -> Result {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(root()).args(arguments).arg("--quiet");
+    command.current_dir(root()).arg("--quiet").args(arguments);
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("cargo {}: {status}", arguments.join(" "))),

@@ -2,6 +2,7 @@
 
 pub mod abi;
 pub mod dist;
+pub mod docs;
 pub mod header;
 pub mod symbols;
 

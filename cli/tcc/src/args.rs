@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use tc_targets::Target;
 use tcc_core::eval::{self, EvalError};
 use tcc_core::recipe::{Kind, Recipe, RecipeError};
@@ -28,7 +29,7 @@ pub enum Command {
     /// Where a model lies that was fetched
     Where(Named),
     /// Delete a model that was fetched, and what was exported from it
-    Remove(Named),
+    Remove(Remove),
     /// Continue a prompt, or answer it with --chat; exports the model on first use
     Generate(Generate),
     /// Talk with a model, turn by turn; exports it on first use
@@ -47,6 +48,11 @@ pub enum Command {
     Tokenizer(Tokenizer),
     /// Write a random checkpoint of a model's shape
     Synth(Synth),
+    /// Completions of commands and options, for a shell
+    Completions(Completions),
+    /// What releases carry: completions, man pages, the reference of docs/cli
+    #[command(hide = true)]
+    Manual(Manual),
 }
 
 #[derive(Debug, Args)]
@@ -68,6 +74,12 @@ pub struct Download {
 #[derive(Debug, Args)]
 pub struct Named {
     /// A name of `tcc list`, or org/name of a Hugging Face repository
+    pub model: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// A name of `tcc list`, org/name of a Hugging Face repository, or a path, of which only what was exported is deleted
     pub model: String,
 }
 
@@ -273,9 +285,9 @@ impl Making {
 
 impl Export {
     /// Everything as the checkpoint has it.
-    pub fn plain(model: &Path, output: &Path) -> Export {
+    pub fn plain(model: &str, output: &Path) -> Export {
         Export {
-            model: model.display().to_string(),
+            model: model.to_string(),
             output: output.to_path_buf(),
             format: Format { quantize: None, bits_per_weight: None, calibration: None, dtype: None },
             params_path: None,
@@ -329,4 +341,50 @@ pub struct Synth {
     /// The format of all weights
     #[arg(long, default_value = "bf16")]
     pub dtype: Dtype,
+}
+
+const IN_EVERY_SHELL: &str = "To have them in every new shell:
+  tcc completions bash > ~/.local/share/bash-completion/completions/tcc
+  tcc completions zsh > ~/.zfunc/_tcc        (with fpath+=~/.zfunc before compinit)
+  tcc completions fish > ~/.config/fish/completions/tcc.fish
+  tcc completions powershell >> $PROFILE";
+
+#[derive(Debug, Args)]
+#[command(after_long_help = IN_EVERY_SHELL)]
+pub struct Completions {
+    /// The shell
+    pub shell: Shell,
+    /// The program whose commands they are
+    #[arg(long, default_value = "tcc")]
+    pub program: Program,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Program {
+    Tcc,
+    Tcrt,
+}
+
+impl Program {
+    pub const ALL: [Program; 2] = [Program::Tcc, Program::Tcrt];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Program::Tcc => "tcc",
+            Program::Tcrt => "tcrt",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Manual {
+    pub form: Form,
+    pub folder: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Form {
+    Markdown,
+    Man,
+    Completions,
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use tcc_core::hub::store;
+use tcc_core::hub::{self, store};
 use tcc_core::inspect::is_artifact;
 use tcrt::Model;
 use tcrt_cli::output::{Result, failure, note};
@@ -24,7 +24,7 @@ pub fn of(model: &str, making: &Making) -> Result<PathBuf> {
     let calibration = making.format.calibration().map_err(line)?;
     let calibration = calibration.as_deref();
     let made = store::Made { checkpoint: &checkpoint, recipe: &recipe, calibration, native: making.so };
-    let artifact = made.path(model).map_err(line)?;
+    let artifact = made.path(&hub::called(model).map_err(line)?).map_err(line)?;
     // One that another version left behind or that is damaged is made again.
     if artifact.exists() && Model::load(&artifact).is_ok() {
         return Ok(artifact);
@@ -33,7 +33,7 @@ pub fn of(model: &str, making: &Making) -> Result<PathBuf> {
         std::fs::create_dir_all(folder).map_err(|error| line(format!("{}: {error}", folder.display())))?;
     }
     let begin = Instant::now();
-    let export = Export { format: making.format.clone(), ..Export::plain(&checkpoint, &artifact) };
+    let export = Export { format: making.format.clone(), ..Export::plain(model, &artifact) };
     let written = crate::export::make(&export)?.written;
     let seconds = begin.elapsed().as_secs_f64();
     note(format_args!("exported {} to {} in {seconds:.1} s", size(written.file_bytes), artifact.display()));

@@ -6,7 +6,7 @@ use crate::args::{Export, Weights};
 use tcc_core::eval::{EvalOptions, Subject};
 use tcc_core::export::{ExportOptions, Report};
 use tcc_core::quality::{DEFAULT_TEXT, DEFAULT_TEXT_NAME, NamedText, Page};
-use tcc_core::{eval, export, inspect, quality};
+use tcc_core::{eval, export, hub, inspect, quality};
 use tcrt_cli::interrupt::Watch;
 use tcrt_cli::output::{Result, show};
 
@@ -76,6 +76,7 @@ pub fn make(args: &Export) -> Result<Report> {
     let watch = Watch::once().map_err(line)?;
     let bar = progress::bar("exporting");
     let options = ExportOptions {
+        name: hub::title(&args.model).map_err(line)?,
         recipe,
         calibration: args.format.calibration().map_err(line)?,
         params_path: args.params_path.clone(),

@@ -8,6 +8,7 @@ mod editor;
 mod eval;
 mod export;
 mod inspect;
+mod manual;
 mod models;
 mod output;
 mod progress;
@@ -37,6 +38,8 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Tokenizer(args) => tokenizer::tokenizer(&args),
         Command::Synth(args) => synth::synth(&args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Manual(args) => manual::manual(&args),
     };
     tcrt_cli::output::exit_code("tcc", outcome)
 }

@@ -1,11 +1,14 @@
 //! `tcc list`, `download`, `where` and `remove`: the models that have names, and those that are here.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
+use tcc_core::hub;
 use tcc_core::hub::catalog::{self, Model};
 use tcc_core::hub::store::{self, Usage};
 use tcrt_cli::output::{Result, failure, show};
 
-use crate::args::{Download, List, Named};
+use crate::args::{Download, List, Named, Remove};
 use crate::output::{line, size};
 use crate::progress;
 
@@ -118,14 +121,18 @@ pub fn place(args: &Named) -> Result<()> {
     }
 }
 
-pub fn remove(args: &Named) -> Result<()> {
-    let model = catalog::find(&args.model).map_err(line)?;
-    let freed = store::remove(&model).map_err(line)?;
+pub fn remove(args: &Remove) -> Result<()> {
+    let name = hub::called(&args.model).map_err(line)?;
+    let freed = match Path::new(&args.model).exists() {
+        true => store::remove_artifacts(&name),
+        false => catalog::find(&name).and_then(|model| store::remove(&model)),
+    };
+    let freed = freed.map_err(line)?;
     if freed == Usage::default() {
-        return failure(format!("{}: is not here", model.alias));
+        return failure(format!("{name}: nothing of it is in {}", cache()?));
     }
     let (checkpoint, artifacts) = (size(freed.checkpoint), size(freed.artifacts));
-    show(format!("removed {}: {checkpoint} of checkpoint, {artifacts} of artifacts\n", model.alias))
+    show(format!("removed {name}: {checkpoint} of checkpoint, {artifacts} of artifacts\n"))
 }
 
 /// Of this machine, where the system tells.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use indicatif::{ProgressBar, ProgressStyle};
 use tcc_core::hub::catalog::Model;
 use tcc_core::hub::{self, Event, Options};
-use tcrt_cli::output::Result;
+use tcrt_cli::output::{Result, note};
 
 use crate::output::line;
 
@@ -53,6 +53,7 @@ fn watched(token: Option<String>, work: impl FnOnce(&Options) -> hub::Result<Pat
         Event::Expect(bytes) => bar.inc_length(bytes),
         Event::Got(bytes) => bar.inc(bytes),
         Event::Lost(bytes) => bar.dec(bytes),
+        Event::Waiting => bar.suspend(|| note("another tcc fetches this model; waiting for it")),
     };
     let path = work(&Options { token, progress: &watch });
     bar.finish_and_clear();

@@ -73,6 +73,35 @@ fn a_users_model_is_listed_fetched_run_and_removed() {
 }
 
 #[test]
+fn what_was_exported_from_a_path_is_removed_by_it() {
+    let home = home();
+    let path = home.path().join("tiny");
+    let path = path.to_str().unwrap();
+    assert!(tcc(home.path(), &["generate", path, "-i", "Once", "-n", "2"]).status.success());
+    let removed = tcc(home.path(), &["remove", path]);
+    assert!(stdout(&removed).contains(" of artifacts"), "{}", stderr(&removed));
+    assert_eq!(tcc(home.path(), &["remove", path]).status.code(), Some(1));
+    assert!(home.path().join("tiny/model.safetensors").exists());
+}
+
+#[test]
+fn every_name_of_a_model_leads_to_the_same_files() {
+    let home = home();
+    let catalog = std::fs::read_to_string(home.path().join("models.toml")).unwrap();
+    std::fs::write(home.path().join("models.toml"), catalog.replace("name =", "aka = [\"other\"]\nname =")).unwrap();
+    let exported =
+        |name: &str| stderr(&tcc(home.path(), &["generate", name, "-i", "x", "-n", "2"])).contains("exported ");
+    assert_eq!(["mine", "OTHER", "Mine"].map(exported), [true, false, false]);
+}
+
+#[test]
+fn a_repository_that_gave_nothing_is_not_listed() {
+    let home = home();
+    assert!(!tcc(home.path(), &["download", "some/model"]).status.success());
+    assert!(!stdout(&tcc(home.path(), &["list"])).contains("some/model"));
+}
+
+#[test]
 fn a_recipe_or_a_form_makes_an_artifact_of_its_own() {
     let home = home();
     let exported = |more: &[&str]| {

@@ -110,6 +110,7 @@ fn logit_bias(text: &str) -> Result<(u32, f32), String> {
 
 #[derive(Args)]
 pub struct Run {
+    /// An exported model
     pub file: PathBuf,
     #[command(flatten)]
     pub ask: Ask,
@@ -117,6 +118,7 @@ pub struct Run {
 
 #[derive(Args)]
 pub struct Chat {
+    /// An exported model
     pub file: PathBuf,
     #[command(flatten)]
     pub converse: Converse,
@@ -186,7 +188,7 @@ pub struct Passed {
     pub args: Vec<std::ffi::OsString>,
 }
 
-/// Serves models over HTTP, with OpenAI's API and a page to talk with them
+/// Serve models over HTTP, with OpenAI's API and a page to talk with them
 #[derive(Parser)]
 #[command(name = "tcrt serve", bin_name = "tcrt serve", version, arg_required_else_help = true)]
 pub struct Serve {
@@ -262,6 +264,7 @@ pub struct Bench {
     /// Fail where a kernel's pick is more than 5 % slower than another variant that the CPU can run
     #[arg(long, requires = "kernels")]
     pub check: bool,
+    /// Print the figures as JSON
     #[arg(long, conflicts_with = "kernels")]
     pub json: bool,
     #[command(flatten)]
@@ -282,7 +285,9 @@ impl std::str::FromStr for Isa {
 
 #[derive(Args)]
 pub struct Info {
+    /// An exported model
     pub file: PathBuf,
+    /// As JSON, for programs
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -291,6 +296,7 @@ pub struct Info {
 
 #[derive(Args)]
 pub struct Logits {
+    /// An exported model
     pub file: PathBuf,
     /// Token ids, with commas
     #[arg(long, value_name = "1,2,3", value_delimiter = ',', required = true)]
@@ -298,6 +304,7 @@ pub struct Logits {
     /// After every token, not only the last
     #[arg(long)]
     pub all: bool,
+    /// As JSON, for programs
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -321,6 +328,7 @@ pub struct Tokenize {
     /// Recognise special tokens written in the text
     #[arg(long)]
     pub special: bool,
+    /// As JSON, for programs
     #[arg(long)]
     pub json: bool,
 }

@@ -37,6 +37,7 @@ impl Subject {
         let directory = tempfile::tempdir().map_err(|error| failed(format!("cannot be exported: {error}")))?;
         let file = directory.path().join("model.pte");
         let options = ExportOptions {
+            name: None,
             recipe: recipe.unwrap_or_default(),
             calibration,
             params_path,

@@ -25,6 +25,8 @@ use crate::recipe::{Accelerator, Recipe};
 use crate::tokenizer::TokenizerError;
 
 pub struct ExportOptions<'a> {
+    /// What people call the model, instead of what the checkpoint says.
+    pub name: Option<String>,
     pub recipe: Recipe,
     /// What methods that need a text read, instead of the text that is built in.
     pub calibration: Option<String>,
@@ -144,6 +146,9 @@ fn native(output: &Path, options: &ExportOptions) -> Result<Option<so::Options>,
 
 fn open(model: &Path, options: &ExportOptions) -> Result<Checkpoint, ExportError> {
     let mut checkpoint = checkpoint::open(model, &OpenOptions { params_path: options.params_path.clone() })?;
+    if let Some(name) = &options.name {
+        checkpoint.config.name.clone_from(name);
+    }
     let made_for = checkpoint.config.max_positions;
     match options.max_positions {
         None => {}

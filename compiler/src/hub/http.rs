@@ -163,15 +163,34 @@ impl Client {
             request = request.header("Range", format!("bytes={from}-"));
         }
         let response = request.call().map_err(|error| unreachable_reason(url, &error))?;
+        let code = response.headers().get("X-Error-Code").and_then(|code| code.to_str().ok()).unwrap_or_default();
         let failed = |reason: &str| Err(Broken::Final(http_error(url, reason)));
         match response.status().as_u16() {
             200 | 206 | 416 => Ok(response),
-            401 | 403 => failed(
-                "access is gated: accept the licence on the model's page, then give a token with --hf-token, in HF_TOKEN, or by `hf auth login`",
-            ),
-            404 => failed("not found there: is the name right, and if it is private, is a token given (--hf-token)?"),
+            status @ (401 | 403 | 404) => failed(refusal(status, code, self.token.is_some())),
             status @ (429 | 500..) => Err(Broken::Retry(format!("the server answered {status}"))),
             status => failed(&format!("the server answered {status}")),
+        }
+    }
+}
+
+/// What to do about a refusal. The hub says 401 of what is not there, too, to those it does not know; its `X-Error-Code` tells them apart.
+fn refusal(status: u16, code: &str, has_token: bool) -> &'static str {
+    match (status, code, has_token) {
+        (_, "GatedRepo", false) | (403, _, false) => {
+            "access is gated: accept the licence on the model's page, then give a token with --hf-token, in HF_TOKEN, or by `hf auth login`"
+        }
+        (_, "GatedRepo", true) | (403, _, true) => {
+            "access is gated, and the token does not open it: accept the licence on the model's page, as the user whose token it is"
+        }
+        (404, ..) | (401, "RepoNotFound", _) => {
+            "not found there: is the name right, and if it is private, is a token given (--hf-token)?"
+        }
+        (_, _, true) => {
+            "the token is refused: is it whole, and still valid? It is that of --hf-token, else HF_TOKEN, else what `hf auth login` left"
+        }
+        (_, _, false) => {
+            "not shown to strangers: is the name right? If it is gated or private, give a token with --hf-token, in HF_TOKEN, or by `hf auth login`"
         }
     }
 }
@@ -355,10 +374,15 @@ mod tests {
     #[test]
     fn what_to_do_is_said_at_once() {
         let status = |status| download(vec![Page::status(status)], &Expected::default()).unwrap_err();
-        assert!(status("403 Forbidden").contains("--hf-token"));
+        assert!(status("403 Forbidden").contains("accept the licence"));
+        assert!(status("401 Unauthorized\r\nX-Error-Code: GatedRepo").contains("accept the licence"));
+        assert!(status("401 Unauthorized\r\nX-Error-Code: RepoNotFound").contains("not found there"));
+        assert!(status("401 Unauthorized").contains("give a token"));
         assert!(status("404 Not Found").contains("not found there"));
         assert!(status("400 Bad Request").ends_with("the server answered 400"));
         let dir = tempfile::tempdir().unwrap();
+        assert!(refusal(401, "", true).contains("the token is refused"));
+        assert!(refusal(403, "GatedRepo", true).contains("the token does not open it"));
         let dead = quick(None).download("http://127.0.0.1:1/x", &dir.path().join("x"), &sized(1), &|_| ());
         assert!(dead.unwrap_err().to_string().starts_with("http://127.0.0.1:1/x: "));
     }

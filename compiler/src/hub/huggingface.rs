@@ -65,7 +65,9 @@ pub fn token() -> Option<String> {
     let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let file = || {
         let home = || {
-            var("HF_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(var("HOME")?).join(".cache/huggingface")))
+            let cache =
+                || var("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(Path::new(&var("HOME")?).join(".cache")));
+            var("HF_HOME").map(PathBuf::from).or_else(|| Some(cache()?.join("huggingface")))
         };
         let path = var("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(home()?.join("token")))?;
         std::fs::read_to_string(path).ok()
@@ -138,8 +140,10 @@ fn select<'a>(siblings: &'a [Sibling], files: &[String]) -> Vec<&'a Sibling> {
     if !files.is_empty() {
         return plain.filter(|file| files.iter().any(|pattern| fits(file, pattern))).collect();
     }
-    let safe = siblings.iter().any(|file| fits(&file, "*.safetensors"));
-    let weights = if safe { "*.safetensors" } else { "pytorch_model*" };
+    // Of the same weights in several forms one is enough: Mistral's repositories hold a consolidated.safetensors, too.
+    let forms = ["model*.safetensors", "*.safetensors", "pytorch_model*"];
+    let there = |form: &&&str| siblings.iter().any(|file| fits(&file, form));
+    let weights = forms.iter().find(there).unwrap_or(&forms[0]);
     plain.filter(|file| fits(file, weights) || NEEDED.contains(&file.rfilename.as_str())).collect()
 }
 
@@ -168,6 +172,10 @@ mod tests {
         let names = |selected: Vec<&Sibling>| selected.iter().map(|file| file.rfilename.clone()).collect::<Vec<_>>();
         assert_eq!(names(select(&siblings, &[])), ["config.json", "model.safetensors"]);
         assert_eq!(names(select(&siblings, &["*.bin".into()])), ["pytorch_model.bin"]);
+        let mistral = ["consolidated.safetensors", "model-00001-of-00001.safetensors", "tekken.json"].map(sibling);
+        assert_eq!(names(select(&mistral, &[])), ["model-00001-of-00001.safetensors", "tekken.json"]);
+        let gptq = ["gptq_model-4bit-128g.safetensors"].map(sibling);
+        assert_eq!(names(select(&gptq, &[])).len(), 1);
     }
 
     const LISTING: &str = r#"{"sha": "c0ffee", "siblings": [
@@ -200,6 +208,7 @@ mod tests {
                 Event::Expect(bytes) => seen.0 += bytes,
                 Event::Got(bytes) => seen.1 += bytes,
                 Event::Lost(bytes) => seen.1 -= bytes,
+                Event::Waiting => {}
             }
         };
         assert_eq!(try_fetch(&server, dir.path(), &watch).unwrap(), "");

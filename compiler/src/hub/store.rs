@@ -3,7 +3,7 @@
 //! `models/NAME` holds a checkpoint, `artifacts/NAME` what was exported from it.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -83,6 +83,38 @@ fn fingerprint(path: &Path, key: &mut Xxh3) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Beside a checkpoint that is being fetched: held by the process that fetches it.
+const LOCK: &str = ".lock";
+
+/// One process at a time fetches a model. The lock ends with the file that is returned, however its process ends.
+pub(super) fn lock(dir: &Path, waiting: impl FnOnce()) -> Result<File> {
+    fs::create_dir_all(dir).map_err(io_error(dir))?;
+    let path = dir.join(LOCK);
+    let file = File::options().create(true).append(true).open(&path).map_err(io_error(&path))?;
+    let locked = file.try_lock().or_else(|error| match error {
+        TryLockError::WouldBlock => {
+            waiting();
+            file.lock()
+        }
+        TryLockError::Error(error) => Err(error),
+    });
+    match locked {
+        // Some file systems have no locks: then two processes may fetch the same bytes, which only costs time.
+        Err(error) if error.kind() != std::io::ErrorKind::Unsupported => Err(io_error(&path)(error)),
+        _ => Ok(file),
+    }
+}
+
+/// Deletes the folder of a model of which no byte was fetched.
+pub(super) fn forget_if_nothing_came(dir: &Path) {
+    let ours = |name: &std::ffi::OsStr| name == LOCK || name == REPOSITORY;
+    if fs::read_dir(dir).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| ours(&entry.file_name()))))
+    {
+        // What cannot be deleted does no harm.
+        let _ = fs::remove_dir_all(dir);
+    }
+}
+
 /// A name as a folder of its own.
 fn folder(name: &str) -> String {
     name.replace(['/', '\\', ':'], "-")
@@ -146,13 +178,24 @@ fn bytes_below(dir: &Path) -> u64 {
 /// Deletes a model and its artifacts, whole or begun; says what that freed.
 pub fn remove(model: &Model) -> Result<Usage> {
     let freed = usage(model)?;
-    for dir in [model_dir(model)?, artifact_dir(&model.alias)?] {
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io_error(&dir)(error)),
-            _ => {}
-        }
-    }
+    remove_all(&model_dir(model)?)?;
+    remove_all(&artifact_dir(&model.alias)?)?;
     Ok(freed)
+}
+
+/// Deletes what was exported from a checkpoint elsewhere, which stays.
+pub fn remove_artifacts(model: &str) -> Result<Usage> {
+    let dir = artifact_dir(model)?;
+    let freed = Usage { checkpoint: 0, artifacts: bytes_below(&dir) };
+    remove_all(&dir)?;
+    Ok(freed)
+}
+
+fn remove_all(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error(dir)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Repositories that were fetched by their own name, not the catalog's.
@@ -192,5 +235,23 @@ mod tests {
         assert_ne!(native.path("some/model:8b").unwrap(), first);
         fs::write(&checkpoint, "other").unwrap();
         assert_ne!(made.path("some/model:8b").unwrap(), first);
+    }
+
+    #[test]
+    fn a_model_is_fetched_by_one_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = directory.path().join("model");
+        let first = lock(&dir, || panic!("nobody holds it")).unwrap();
+        let (waiting, waits) = std::sync::mpsc::channel();
+        let second = std::thread::spawn({
+            let dir = dir.clone();
+            move || lock(&dir, || waiting.send(()).unwrap()).map(drop)
+        });
+        waits.recv().unwrap();
+        assert!(!second.is_finished());
+        drop(first);
+        second.join().unwrap().unwrap();
+        forget_if_nothing_came(&dir);
+        assert!(!dir.exists(), "a lock alone is not worth a folder");
     }
 }

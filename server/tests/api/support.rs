@@ -43,6 +43,7 @@ pub fn model() -> Arc<Model> {
         std::fs::write(&template, TEMPLATE).unwrap();
         let output = directory.path().join("tiny.pte");
         let options = ExportOptions {
+            name: None,
             recipe: Recipe::default(),
             params_path: None,
             tokenizer: None,

@@ -29,6 +29,7 @@ fn write(
     output: &Path,
 ) -> Result<(), Box<dyn Error>> {
     let options = ExportOptions {
+        name: None,
         recipe: Recipe::from_json(recipe)?,
         params_path,
         tokenizer: None,

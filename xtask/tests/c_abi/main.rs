@@ -39,6 +39,7 @@ fn world() -> &'static World {
 
 fn exported(checkpoint: &Path, output: PathBuf) -> PathBuf {
     let options = ExportOptions {
+        name: None,
         recipe: Recipe::default(),
         calibration: None,
         params_path: None,
