@@ -25,6 +25,7 @@ fn model(folder: &Path) -> PathBuf {
 fn quality(model: &Path, recipe: &str, artifact: &str) -> Quality {
     let path = model.with_file_name(artifact);
     let options = ExportOptions {
+        name: None,
         recipe: Recipe::from_json(recipe).unwrap(),
         calibration: Some(DEFAULT_TEXT.chars().take(4000).collect()),
         params_path: None,
