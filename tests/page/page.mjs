@@ -48,7 +48,7 @@ const ended = (page) => page.waitForSelector(`${LAST}[aria-busy=false]`);
 const reply = (page) => page.locator(`${LAST} .prose`).innerText();
 
 /** Waits until this text is kept, or is not any more. */
-function kept(page, text, isThere = true) {
+async function kept(page, text, isThere = true) {
   const read = ([text, isThere]) =>
     new Promise((resolve, reject) => {
       const opening = indexedDB.open("tcrt");
@@ -61,7 +61,10 @@ function kept(page, text, isThere = true) {
         };
       };
     });
-  return page.waitForFunction(read, [text, isThere]);
+  // `waitForFunction` takes a promise for true.
+  for (const end = Date.now() + 60_000; !(await page.evaluate(read, [text, isThere])); await page.waitForTimeout(50)) {
+    assert.ok(Date.now() < end, `${text}: ${isThere ? "not kept" : "still kept"}`);
+  }
 }
 
 /** Tools of a conversation in the list are there when the mouse or the focus is. */
