@@ -395,6 +395,7 @@ async function start() {
   addEventListener("pagehide", keepAll);
   store.onChange(takeFromOtherPage);
   await connect();
+  document.body.dataset.state = "ready";
 }
 
 /** Another page has changed a conversation or removed it. One that is being answered here stays as it is here. */

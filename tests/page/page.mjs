@@ -26,9 +26,12 @@ async function open(options = {}, address = server.url, isReady = true) {
     if (message.type() === "error" && !expected) page.complaints.push(message.text());
   });
   await page.goto(address);
-  if (isReady) await page.waitForFunction(() => !document.querySelector("#message, .paper")?.placeholder?.includes("not there"));
+  if (isReady) await ready(page);
   return page;
 }
+
+/** All keys do what they should, and the server is known. */
+const ready = (page) => page.waitForSelector("body[data-state=ready]");
 
 async function close(page) {
   assert.deepEqual(page.complaints, []);
@@ -37,6 +40,7 @@ async function close(page) {
 
 /** Sends a message, by the keyboard where there is one, and waits for the whole reply. */
 async function say(page, text) {
+  await ready(page);
   await page.locator("#message").focus();
   await page.keyboard.type(text);
   if (page.viewportSize().width < 500) await page.getByRole("button", { name: "Send", exact: true }).tap();

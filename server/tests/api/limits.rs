@@ -96,7 +96,7 @@ fn who_asks_much_does_not_hold_up_who_asks_little() {
         // The first one runs until all others wait, each of which has its place before the next one comes.
         for (waiting, who) in ["Bearer much", "Bearer much", "Bearer much", "Bearer little"].into_iter().enumerate() {
             let ask = &ask;
-            scope.spawn(move || ask(who, if waiting == 0 { 1000 } else { 2 }));
+            scope.spawn(move || ask(who, if who == "Bearer little" { 2 } else { 1000 }));
             gate.wait_for(1);
             while service.metric("tcrt_waiting") < waiting as f64 {
                 gate.allow(1);
