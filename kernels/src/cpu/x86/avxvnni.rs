@@ -1,10 +1,12 @@
-//! AVX-VNNI: AVX2 with a dot product of bytes (Alder Lake and its successors, Zen 5). All but `linear_q8` is AVX2's.
+//! AVX-VNNI: AVX2 with a dot product of bytes (Alder Lake and its successors, Zen 5). All but `linear_q8` of the usual kinds is AVX2's:
+//! the others' results are the same to the bit, and their code would be much.
 
 use core::arch::x86_64::*;
 
 use crate::abi::BLOCK_ROWS;
 use crate::cpu::Isa;
 use crate::cpu::views::{Epilogue, Q8Rows};
+use crate::layout::Kind;
 use crate::pack::Block;
 
 use super::avx2::Avx2;
@@ -35,6 +37,10 @@ impl Isa for AvxVnni {
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 fn all_tokens<const KIND: u32>(isa: AvxVnni, w: &Block, x: Q8Rows, y: &Epilogue) {
     vnni::all_tokens::<AvxVnni, KIND>(isa, w, x, y);
+}
+
+const fn usual(kind: u32) -> bool {
+    matches!(Kind::ALL[kind as usize], Kind::I8 | Kind::I4 | Kind::I4Min | Kind::K4 | Kind::K6)
 }
 
 /// What is no dot product is AVX2's.
@@ -82,8 +88,12 @@ impl Dot for AvxVnni {
     const TOKENS: usize = 4;
 
     fn run<const KIND: u32>(self, w: &Block, x: Q8Rows, y: &Epilogue) {
-        // SAFETY: a value of `AvxVnni` proves that the CPU has the features.
-        unsafe { all_tokens::<KIND>(self, w, x, y) }
+        if const { usual(KIND) } {
+            // SAFETY: a value of `AvxVnni` proves that the CPU has the features.
+            unsafe { all_tokens::<KIND>(self, w, x, y) }
+        } else {
+            self.0.linear_q8(*w, x, *y);
+        }
     }
 
     #[inline(always)]
