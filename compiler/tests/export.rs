@@ -1,6 +1,5 @@
 //! The pipeline from a checkpoint's path to a file that the runtime loads.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use tc_tests::fixtures;
@@ -8,22 +7,6 @@ use tcc_core::export::{ExportError, ExportOptions, Report, Warning, export};
 use tcc_core::inspect;
 use tcc_core::recipe::Recipe;
 use tcrt::Model;
-
-fn options() -> ExportOptions<'static> {
-    ExportOptions {
-        name: None,
-        recipe: Recipe::default(),
-        calibration: None,
-        params_path: None,
-        tokenizer: None,
-        chat_template: None,
-        max_positions: None,
-        target: None,
-        separate_weights: false,
-        after_pass: Box::leak(Box::new(|_: &str, _: &tc_ir::Graph| {})),
-        progress: &|_, _| ControlFlow::Continue(()),
-    }
-}
 
 fn fixture(name: &str) -> PathBuf {
     fixtures::directory().join(name)
@@ -38,7 +21,8 @@ fn export_to(directory: &Path, name: &str, options: ExportOptions) -> Result<(Pa
 fn every_format_of_one_model_becomes_the_same_program() {
     let directory = tempfile::tempdir().unwrap();
     let notes = |name: &str| -> Vec<String> {
-        let options = ExportOptions { recipe: Recipe::from_json(r#"{"linear:int4": {}}"#).unwrap(), ..options() };
+        let options =
+            ExportOptions { recipe: Recipe::from_json(r#"{"linear:int4": {}}"#).unwrap(), ..ExportOptions::default() };
         let (path, _) = export_to(directory.path(), name, options).unwrap_or_else(|error| panic!("{name}: {error}"));
         Model::load(&path)
             .unwrap()
@@ -61,7 +45,8 @@ fn every_format_of_one_model_becomes_the_same_program() {
 fn the_artifact_says_what_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let (path, report) =
-        export_to(directory.path(), "hf", ExportOptions { max_positions: Some(32), ..options() }).unwrap();
+        export_to(directory.path(), "hf", ExportOptions { max_positions: Some(32), ..ExportOptions::default() })
+            .unwrap();
     assert!(matches!(report.warnings[..], [Warning::NoTokenizer(_)]), "{:?}", report.warnings);
     let model = Model::load(&path).unwrap();
     assert_eq!(model.info().max_positions, 32);
@@ -89,7 +74,7 @@ fn graphs_are_shown_after_any_pass() {
     assert!(message.contains("fuse-everything") && message.contains("merge-qkv"), "{message}");
 
     let directory = tempfile::tempdir().unwrap();
-    let (path, _) = export_to(directory.path(), "hf", options()).unwrap();
+    let (path, _) = export_to(directory.path(), "hf", ExportOptions::default()).unwrap();
     assert!(graph(&path, None).unwrap_err().to_string().contains("is an artifact"));
 }
 
@@ -97,11 +82,11 @@ fn graphs_are_shown_after_any_pass() {
 fn what_was_asked_for_and_is_not_there_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let message = |options| export_to(directory.path(), "hf", options).unwrap_err().to_string();
-    assert!(message(ExportOptions { max_positions: Some(0), ..options() }).contains("context of 0"));
-    assert!(message(ExportOptions { max_positions: Some(65), ..options() }).contains("the model's 64"));
+    assert!(message(ExportOptions { max_positions: Some(0), ..ExportOptions::default() }).contains("context of 0"));
+    assert!(message(ExportOptions { max_positions: Some(65), ..ExportOptions::default() }).contains("the model's 64"));
     let tokenizer = Some(fixture("hf/config.json"));
-    assert!(message(ExportOptions { tokenizer, ..options() }).contains("config.json"));
-    let gguf = ExportOptions { chat_template: Some("llama9".to_string()), ..options() };
+    assert!(message(ExportOptions { tokenizer, ..ExportOptions::default() }).contains("config.json"));
+    let gguf = ExportOptions { chat_template: Some("llama9".to_string()), ..ExportOptions::default() };
     let error = export_to(directory.path(), "mixed.gguf", gguf).unwrap_err().to_string();
     assert!(error.contains("llama9") && error.contains("llama3"), "{error}");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);

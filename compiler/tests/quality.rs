@@ -25,17 +25,10 @@ fn model(folder: &Path) -> PathBuf {
 fn quality(model: &Path, recipe: &str, artifact: &str) -> Quality {
     let path = model.with_file_name(artifact);
     let options = ExportOptions {
-        name: None,
         recipe: Recipe::from_json(recipe).unwrap(),
         calibration: Some(DEFAULT_TEXT.chars().take(4000).collect()),
-        params_path: None,
-        tokenizer: None,
-        chat_template: None,
-        max_positions: None,
-        target: None,
-        separate_weights: false,
-        after_pass: &mut |_, _| {},
         progress: &go_on,
+        ..ExportOptions::default()
     };
     let report = export(model, &path, options).unwrap();
     let base = Subject::open(model, None, None, None, &go_on).unwrap();

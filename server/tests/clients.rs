@@ -2,13 +2,11 @@
 //! (`tests/clients`), which run where `tests/fetch-clients.sh` has put what they need.
 
 use std::net::TcpListener;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tc_server::{Options, Server, engine};
 use tcc_core::export::{ExportOptions, export};
-use tcc_core::recipe::Recipe;
 use tcrt::Model;
 
 const MODEL: &str = "smollm2";
@@ -24,19 +22,7 @@ fn folder(variable: &str, script: &str) -> Option<PathBuf> {
 fn model(checkpoint: &Path) -> std::sync::Arc<Model> {
     let scratch = tempfile::tempdir().unwrap();
     let output = scratch.path().join("model.pte");
-    let options = ExportOptions {
-        name: None,
-        recipe: Recipe::default(),
-        params_path: None,
-        tokenizer: None,
-        chat_template: None,
-        max_positions: None,
-        target: None,
-        separate_weights: false,
-        calibration: None,
-        after_pass: &mut |_, _| {},
-        progress: &|_, _| ControlFlow::Continue(()),
-    };
+    let options = ExportOptions { ..ExportOptions::default() };
     export(checkpoint, &output, options).unwrap();
     // The mapped file outlives its name.
     Model::load(&output).unwrap()

@@ -85,12 +85,12 @@ pub fn make(args: &Export) -> Result<Report> {
         max_positions: args.max_context,
         target: args.target,
         separate_weights: matches!(args.weights, Weights::Separate),
-        after_pass: &mut |name, graph| {
+        after_pass: Some(&mut |name, graph| {
             if pass == Some(name) {
                 // A pipe that closed must not stop the export.
                 let _ = show(graph.to_string());
             }
-        },
+        }),
         progress: &|done, total| {
             progress::set(&bar, done, total);
             watch.check()

@@ -37,17 +37,11 @@ impl Subject {
         let directory = tempfile::tempdir().map_err(|error| failed(format!("cannot be exported: {error}")))?;
         let file = directory.path().join("model.pte");
         let options = ExportOptions {
-            name: None,
             recipe: recipe.unwrap_or_default(),
             calibration,
             params_path,
-            tokenizer: None,
-            chat_template: None,
-            max_positions: None,
-            target: None,
-            separate_weights: false,
-            after_pass: &mut |_, _| {},
             progress,
+            ..ExportOptions::default()
         };
         export(path, &file, options)?;
         Ok(Subject { model: Model::load(&file)?, _exported: Some(directory) })

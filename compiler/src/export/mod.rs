@@ -5,6 +5,7 @@ mod compile;
 mod text;
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 pub(crate) use compile::shape;
@@ -23,6 +24,8 @@ use crate::quality::Matrices;
 use crate::quantize::QuantizeError;
 use crate::recipe::{Accelerator, Recipe};
 use crate::tokenizer::TokenizerError;
+
+pub type AfterPass<'a> = dyn FnMut(&str, &Graph) + 'a;
 
 pub struct ExportOptions<'a> {
     /// What people call the model, instead of what the checkpoint says.
@@ -43,8 +46,27 @@ pub struct ExportOptions<'a> {
     /// A native artifact's weights in a file beside it.
     pub separate_weights: bool,
     /// Shown every graph with the name of the pass that made it.
-    pub after_pass: &'a mut dyn FnMut(&str, &Graph),
+    pub after_pass: Option<&'a mut AfterPass<'a>>,
     pub progress: Progress<'a>,
+}
+
+impl Default for ExportOptions<'_> {
+    /// Everything as the checkpoint has it, and nobody who looks on.
+    fn default() -> Self {
+        ExportOptions {
+            name: None,
+            recipe: Recipe::default(),
+            calibration: None,
+            params_path: None,
+            tokenizer: None,
+            chat_template: None,
+            max_positions: None,
+            target: None,
+            separate_weights: false,
+            after_pass: None,
+            progress: &|_, _| ControlFlow::Continue(()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -108,7 +130,8 @@ pub fn export(model: &Path, output: &Path, options: ExportOptions) -> Result<Rep
     let (recipe, calibration) = (&options.recipe, options.calibration.as_deref());
     let (recipe, quantized, weights) =
         calibrate::calibrate(&checkpoint, recipe, calibration, &tokenizer, options.progress)?;
-    let compiled = compile(&checkpoint.config, &quantized.tensors, &recipe, options.after_pass)?;
+    let compiled =
+        compile(&checkpoint.config, &quantized.tensors, &recipe, options.after_pass.unwrap_or(&mut |_, _| {}))?;
     warnings.extend(options.recipe.executor.filter(elsewhere).map(Warning::Executor));
     let artifact = Artifact {
         program: &compiled.program,

@@ -2,14 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
 use serde_json::{Value, json};
 use tc_server::{Options, Running, Server, engine};
 use tcc_core::export::{ExportOptions, export};
-use tcc_core::recipe::Recipe;
 use tcc_core::synth::{Dtype, synth};
 use tcrt::Model;
 
@@ -42,19 +40,8 @@ pub fn model() -> Arc<Model> {
         let template = directory.path().join("chat.jinja");
         std::fs::write(&template, TEMPLATE).unwrap();
         let output = directory.path().join("tiny.pte");
-        let options = ExportOptions {
-            name: None,
-            recipe: Recipe::default(),
-            params_path: None,
-            tokenizer: None,
-            chat_template: Some(template.to_str().unwrap().into()),
-            max_positions: None,
-            target: None,
-            separate_weights: false,
-            calibration: None,
-            after_pass: &mut |_, _| {},
-            progress: &|_, _| ControlFlow::Continue(()),
-        };
+        let options =
+            ExportOptions { chat_template: Some(template.to_str().unwrap().into()), ..ExportOptions::default() };
         let report = export(directory.path(), &output, options).unwrap();
         assert!(report.warnings.is_empty(), "{:?}", report.warnings);
         Model::load(&output).unwrap()

@@ -1,7 +1,6 @@
 //! From a checkpoint to a model that runs.
 
 use std::error::Error;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,19 +27,7 @@ fn write(
     target: Option<&'static Target>,
     output: &Path,
 ) -> Result<(), Box<dyn Error>> {
-    let options = ExportOptions {
-        name: None,
-        recipe: Recipe::from_json(recipe)?,
-        params_path,
-        tokenizer: None,
-        chat_template: None,
-        max_positions: None,
-        target,
-        separate_weights: false,
-        calibration: None,
-        after_pass: &mut |_, _| {},
-        progress: &|_, _| ControlFlow::Continue(()),
-    };
+    let options = ExportOptions { recipe: Recipe::from_json(recipe)?, params_path, target, ..ExportOptions::default() };
     export(path, output, options)?;
     Ok(())
 }

@@ -6,12 +6,10 @@ mod debuggers;
 mod tools;
 
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use tcc_core::export::{ExportOptions, export};
-use tcc_core::recipe::Recipe;
 use tcc_core::synth::{Dtype, synth};
 use tools::{Compiler, available, run, run_with_input, skip};
 
@@ -38,19 +36,7 @@ fn world() -> &'static World {
 }
 
 fn exported(checkpoint: &Path, output: PathBuf) -> PathBuf {
-    let options = ExportOptions {
-        name: None,
-        recipe: Recipe::default(),
-        calibration: None,
-        params_path: None,
-        tokenizer: None,
-        chat_template: Some("llama2".to_string()),
-        max_positions: None,
-        target: None,
-        separate_weights: false,
-        after_pass: &mut |_, _| {},
-        progress: &|_, _| ControlFlow::Continue(()),
-    };
+    let options = ExportOptions { chat_template: Some("llama2".to_string()), ..ExportOptions::default() };
     export(checkpoint, &output, options).unwrap();
     output
 }
