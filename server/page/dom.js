@@ -2,13 +2,10 @@
 
 import { ICONS } from "./icons.js";
 
-/** After reloading, a browser would write into these what they held some moments before it; what is kept here is newer. */
-const OURS = { input: { autocomplete: "off" }, textarea: { autocomplete: "off" } };
-
 /** An element. Attributes that are null or false are left out; functions are listeners, by the name of their event. */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
-  for (const [name, value] of Object.entries({ ...OURS[tag], ...attributes })) {
+  for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name, value);
     else if (value === true) element.setAttribute(name, "");
     else if (value !== null && value !== false && value !== undefined) element.setAttribute(name, value);

@@ -20,6 +20,8 @@ async function run(mode, work) {
   return new Promise((resolve, reject) => {
     const transaction = database.transaction(STORE, mode);
     const request = work(transaction.objectStore(STORE));
+    // By itself it would end only once this page has seen the request succeed, which one that is being left never does.
+    transaction.commit?.();
     transaction.oncomplete = () => resolve(request.result);
     transaction.onerror = () => reject(transaction.error);
     transaction.onabort = () => reject(transaction.error);
