@@ -1,7 +1,7 @@
 //! Choosing a format for each matrix, so that all of them together take no more bits than they may and the model changes least.
 //!
 //! What a rounding does to the model is the divergence of its predictions from what they were. It is measured once for each group of
-//! matrices that read one input: they are rounded to 4 bits, and the rest of the model runs in floats ([`super::probe`]). A rounding changes
+//! matrices that read one input: they are rounded to 4 bits ([`PROBE`]), and the rest of the model runs in floats ([`super::probe`]). A rounding changes
 //! the matrices' outputs by `tr Δ H Δᵀ`, which a sample of their rows shows for each format; the divergence is as large in proportion, and
 //! those of different groups add up. So the best choice is, for some price of a byte, the format of each group whose divergence and price
 //! together are least.

@@ -10,7 +10,7 @@ use super::gptq::Gptq;
 use super::*;
 use crate::emit::{Artifact, Constants, pte};
 use crate::models::Half;
-use crate::recipe::{Assignment, Recipe, assign};
+use crate::recipe::{Assignment, Group, Method, Recipe, Rule, assign};
 use crate::testing::{noise, tiny_config, tiny_tensors};
 
 fn quantized_kinds() -> impl Iterator<Item = (Kind, Format)> {
@@ -287,6 +287,40 @@ fn auto_keeps_to_its_bits_and_names_every_matrix() {
         assert!(found <= bits && found > bits - 0.5, "{found} bits, not {bits}");
     }
     assert!(choose(&job, &windows, 2.0).unwrap_err().to_string().contains("bits a weight"));
+}
+
+/// Weights that lie on a grid are floats in many checkpoints.
+#[test]
+fn auto_finds_the_grid_that_weights_lie_on() {
+    let config = tiny_config();
+    let mut tensors = tiny_tensors(&config);
+    let grid = WeightType { kind: Kind::I4, group: 32 };
+    for (name, tensor) in tensors.iter_mut().filter(|(_, tensor)| tensor.shape().len() == 2) {
+        let rounded = matrix::quantize(tensor, grid, Method::Nearest, matrix::Inputs::default()).unwrap();
+        let mut values = vec![0.0; tensor.rows() * tensor.cols()];
+        for (row, values) in values.chunks_exact_mut(tensor.cols()).enumerate() {
+            rounded.read_row(row, values).unwrap();
+        }
+        *tensor = crate::testing::tensor(name, &[tensor.rows(), tensor.cols()], &values);
+    }
+    let (windows, progress) = (windows(), |_, _| ControlFlow::Continue(()));
+    let job = Job {
+        config: &config,
+        tensors: &tensors,
+        quantize_activations: true,
+        windows: Some(&windows),
+        progress: &progress,
+    };
+    let rules = choose(&job, &windows, 9.0).unwrap();
+    for rule in &rules {
+        let Rule::Quantized(quantizer) = rule.rule else { panic!("{rule:?}") };
+        assert_eq!((quantizer.kind, quantizer.group), (Kind::I4, Group::Of(32)), "{}", rule.layers);
+    }
+    assert_eq!(
+        rules.len(),
+        tensors.values().filter(|tensor| tensor.shape().len() == 2).count() + 1,
+        "and the tied head"
+    );
 }
 
 #[test]
