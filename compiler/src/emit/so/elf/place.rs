@@ -10,6 +10,9 @@ use super::Object;
 use super::loaded::{build_id_note, model_note};
 
 pub const PAGE: usize = 16384;
+/// Of the weights' segment: what huge pages hold on x86-64 and, with pages of 4 KiB, on aarch64. A loader that heeds it (glibc from 2.35 on) lets
+/// an address and its place in the file agree modulo this, which is what kernels need to map the file by huge pages.
+const WEIGHTS_ALIGN: u64 = 2 << 20;
 /// Functions begin at cache lines.
 pub const CODE_ALIGN: usize = 64;
 
@@ -99,7 +102,7 @@ pub fn write_segments(writer: &mut Writer, layout: &Layout, weights: u64) {
         (elf::PT_LOAD, elf::PF_R, 0, layout.read_only_end as u64, 0, page),
         (elf::PT_LOAD, elf::PF_R | elf::PF_X, layout.text, layout.text_size as u64, 0, page),
         (elf::PT_LOAD, elf::PF_R | elf::PF_W, layout.data, (layout.data_end - layout.data) as u64, data_memory, page),
-        (if weights > 0 { elf::PT_LOAD } else { elf::PT_NULL }, elf::PF_R, layout.weights, weights, 0, page),
+        (if weights > 0 { elf::PT_LOAD } else { elf::PT_NULL }, elf::PF_R, layout.weights, weights, 0, WEIGHTS_ALIGN),
         (elf::PT_DYNAMIC, elf::PF_R | elf::PF_W, layout.dynamic, dynamic as u64, 0, 8),
         (elf::PT_NOTE, elf::PF_R, layout.notes, notes as u64, 0, 4),
         (elf::PT_GNU_EH_FRAME, elf::PF_R, layout.frame_header, (layout.frames - layout.frame_header) as u64, 0, 4),
