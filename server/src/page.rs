@@ -17,7 +17,7 @@ macro_rules! files {
 }
 
 const FILES: &[(&str, &[u8])] = files! {
-    "index.html" "icon.svg" "style.css" "parts.css" "messages.css" "prose.css"
+    "index.html" "icon.svg" "style.css" "parts.css" "over.css" "messages.css" "prose.css"
     "api.js" "app.js" "composer.js" "conversation.js" "dialogs.js" "dom.js" "generate.js" "highlight.js" "icons.js" "inline.js"
     "keeper.js" "keys.js" "layout.js" "markdown.js" "messages.js" "panel.js" "paper.js" "render.js" "sidebar.js" "store.js"
     "theme.js" "welcome.js"

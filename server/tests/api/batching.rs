@@ -1,5 +1,6 @@
 //! What others ask at the same time changes no answer.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use serde_json::{Value, json};
@@ -116,5 +117,7 @@ fn a_seed_decides() {
     assert_eq!(ask(7.into()), ask(7.into()));
     assert_ne!(ask(7.into()), ask(8.into()));
     assert_eq!(ask((-7).into()), ask((-7).into()));
-    assert_ne!(ask(Value::Null), ask(Value::Null), "without a seed, every answer is another one");
+    // Two of them may be equal by chance, as when both end at once.
+    let unseeded = (0..8).map(|_| ask(Value::Null)).collect::<HashSet<_>>();
+    assert!(unseeded.len() > 1, "without a seed, every answer is another one: {unseeded:?}");
 }
