@@ -119,9 +119,16 @@ pub mod tasks {
 unsafe fn block<'a>(w: &Matrix, index: u32) -> Block<'a> {
     let (kind, cols, group) = matrix_shape(w);
     let size = block_bytes(kind, cols, group);
-    // SAFETY: a matrix holds all its blocks, one after another.
-    let bytes = unsafe { core::slice::from_raw_parts(w.data.add(index as usize * size), size) };
+    // SAFETY: the caller's promise.
+    let bytes = unsafe { block_of_size(w, index, size) };
     Block { kind, group, cols, bytes, fetch_end: 0 }
+}
+
+/// # Safety
+/// `w` is as the ABI says for `'a`, `index` is one of its blocks, and `size` what these have.
+unsafe fn block_of_size<'a>(w: &Matrix, index: u32, size: usize) -> &'a [u8] {
+    // SAFETY: a matrix holds all its blocks, one after another.
+    unsafe { core::slice::from_raw_parts(w.data.add(index as usize * size), size) }
 }
 
 fn matrix_shape(w: &Matrix) -> (Kind, usize, usize) {
@@ -213,16 +220,21 @@ unsafe fn each_part(
     part: impl Fn(u32, Block, usize, usize),
 ) {
     let (kind, cols, group) = matrix_shape(&args.w);
-    let blocks = (RESIDENT_WEIGHTS / block_bytes(kind, cols, group)).max(1);
-    let tokens = (RESIDENT_INPUTS / args.x_stride as usize).max(least);
-    let tokens = tokens - tokens % least;
-    let fetch_end = args.w.data as usize + end as usize * block_bytes(kind, cols, group);
-    for first in (begin..end).step_by(blocks) {
+    let size = block_bytes(kind, cols, group);
+    // So few that one part has them all. When decoding, a division would be felt.
+    let (tokens, blocks) = if count <= least {
+        (least, (end - begin) as usize)
+    } else {
+        let tokens = (RESIDENT_INPUTS / args.x_stride as usize).max(least);
+        (tokens - tokens % least, (RESIDENT_WEIGHTS / size).max(1))
+    };
+    let last_fetch = args.w.data as usize + end as usize * size;
+    for first in (begin..end).step_by(blocks.max(1)) {
         for t in (0..count).step_by(tokens) {
             for b in first..end.min(first + blocks as u32) {
                 // SAFETY: the caller's promise.
-                let w = unsafe { block(&args.w, b) };
-                let w = if t == 0 { Block { fetch_end, ..w } } else { w };
+                let bytes = unsafe { block_of_size(&args.w, b, size) };
+                let w = Block { kind, group, cols, bytes, fetch_end: if t == 0 { last_fetch } else { 0 } };
                 if b == begin && t == 0 {
                     start(&w);
                 }

@@ -9,9 +9,10 @@ use core::hint::black_box;
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
+use crate::abi::ACT_GROUP;
 use crate::cpu::q8::Q8Group;
 use crate::cpu::scalar;
-use crate::cpu::views::{Epilogue, Q8Rows};
+use crate::cpu::views::{Epilogue, Q8Rows, Q8Tile};
 use crate::cpu::x86::numbers::{self, COLUMNS, column, each_kind, factor};
 use crate::cpu::x86::prefetch;
 use crate::cpu::x86::rows::{Rows16, pair};
@@ -47,8 +48,8 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
     // SAFETY: a value of `Avx2` proves that the CPU has the features.
     each_kind!(w.kind, KIND => unsafe {
         match x.count() {
-            1 => few_tokens::<KIND, 1>(isa, &w, x, &y),
-            2 => few_tokens::<KIND, 2>(isa, &w, x, &y),
+            1 => few_tokens::<KIND, 1>(isa, &w, x.tile(0), &y),
+            2 => few_tokens::<KIND, 2>(isa, &w, x.tile(0), &y),
             _ => all_tokens(isa, &w, x, &y, const { numbers::format::<KIND>() }, decode::<KIND>),
         }
     }, float => scalar::linear::linear_q8(w, x, y));
@@ -247,19 +248,19 @@ fn add<const T: usize>(
     }
 }
 
-/// `T` tokens.
+/// `T` tokens. (Given all rows, the compiler would copy their four words, two at once, before the stores of each had come through.)
 #[target_feature(enable = "avx2,fma,f16c")]
-fn few_tokens<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Rows, y: &Epilogue) {
+fn few_tokens<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T>, y: &Epilogue) {
     let format = const { numbers::format::<KIND>() };
     let Shape { class, parts, min, zero } = const { Shape::of(numbers::format::<KIND>()) };
-    let x = x.tile::<T>(0);
     let mut sums = [isa.float(0.0); T];
     let mut s = 0;
-    for group in w.bytes.chunks(block_bytes(w.kind, w.group, w.group)) {
+    let step_bytes = format.sub_bytes() + format.number_bytes();
+    for group in w.bytes.chunks(format.header_bytes() + w.group / ACT_GROUP * step_bytes) {
         // A length that the compiler knows.
         let (header, steps) = group.split_at(format.header_bytes());
         prefetch(w, header);
-        for step in steps.chunks_exact(format.sub_bytes() + format.number_bytes()) {
+        for step in steps.chunks_exact(step_bytes) {
             prefetch(w, step);
             let (subs, numbers) = step.split_at(format.sub_bytes());
             let (w, x) = (Packed::<KIND>(numbers), x.groups(s));
