@@ -70,8 +70,8 @@ impl<'a, 'b> Body<'a, 'b> {
         let counted = if each == 1 { count } else { self.e.b.ins().imul_imm(count, each) };
         let done = self.e.load(I64, self.context, offset_of!(Context, done));
         self.e.b.ins().call_indirect(self.signatures.done, done, &[self.context, self.worker, counted, upto]);
-        // Who took the last task need not ask for more.
-        let more = self.e.b.ins().icmp(IntCC::UnsignedLessThan, end, tasks);
+        // Who took all tasks at once need not ask for more. The last task alone says nothing: the first ones of another's share may be left.
+        let more = self.e.b.ins().icmp(IntCC::UnsignedLessThan, count, tasks);
         self.e.b.ins().brif(more, again, &[], none, &[]);
         self.e.b.switch_to_block(none);
     }
