@@ -9,7 +9,7 @@ use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
     AUTHORIZATION, ORIGIN, VARY,
 };
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -30,7 +30,7 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
     let endpoint = endpoint(request.uri().path());
     let mut response = if request.method() == Method::OPTIONS && origin.is_some() {
         StatusCode::NO_CONTENT.into_response()
-    } else if let Err(error) = authorize(&app, &request) {
+    } else if let Err(error) = authorize(&app, &request).and_then(|()| own_page(&app, request.headers(), &origin)) {
         error.into_response()
     } else {
         let flow = flow(&request);
@@ -100,6 +100,26 @@ fn allowed_origin(app: &App, headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(ORIGIN)?;
     let allowed = app.options.cors.iter().any(|allowed| allowed == "*" || allowed.as_bytes() == origin.as_bytes());
     allowed.then(|| origin.clone())
+}
+
+/// A site may give its own name this machine's address, and then its pages may ask us without asking first (DNS rebinding). Where no key keeps
+/// strangers out, a page must be under an address, where no other site can be, or be allowed by name.
+fn own_page(app: &App, headers: &HeaderMap, allowed: &Option<HeaderValue>) -> Result<(), ApiError> {
+    let Some(origin) = headers.get(ORIGIN).filter(|_| allowed.is_none() && app.options.api_keys.is_empty()) else {
+        return Ok(());
+    };
+    if origin.to_str().is_ok_and(under_an_address) {
+        return Ok(());
+    }
+    let message =
+        format!("Pages of {} may not ask this server; --cors allows it.", String::from_utf8_lossy(origin.as_bytes()));
+    Err(ApiError::new(StatusCode::FORBIDDEN, "invalid_request_error", message).code("origin_not_allowed"))
+}
+
+/// Whether an origin's host is an IP address or localhost.
+fn under_an_address(origin: &str) -> bool {
+    let Ok(origin) = origin.parse::<Uri>() else { return false };
+    origin.host().is_some_and(|host| host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok())
 }
 
 fn allow(headers: &mut HeaderMap, origin: HeaderValue) {

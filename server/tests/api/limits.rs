@@ -162,11 +162,39 @@ fn pages_of_other_sites_may_ask_only_where_allowed() {
     assert_eq!(allow(&one("*")).as_deref(), Some("https://a.example"));
     // What a browser asks before it sends JSON or a key, which brings no key itself.
     let with_key = Options { cors: vec!["*".into()], api_keys: vec!["secret".into()], ..Options::default() };
-    for (service, status) in [(serve(&engine_options(), with_key), 204), (start(), 405)] {
+    for (service, status) in [(serve(&engine_options(), with_key), 204), (start(), 403)] {
         let asked = service.options("/v1/chat/completions", &[("origin", "https://a.example")]);
         assert_eq!(asked.status, status);
         assert_eq!(asked.header("access-control-allow-headers").is_some(), status == 204);
     }
+}
+
+#[test]
+fn a_page_whose_site_has_a_name_asks_only_where_allowed_or_with_a_key() {
+    let asks = |service: &Service, origin: &str, key: &str| {
+        let headers = [("origin", origin), ("content-type", "application/json"), ("authorization", key)];
+        service.send("/v1/completions", &headers, br#"{"prompt": "x", "max_tokens": 1}"#).status
+    };
+    let open = start();
+    for own in ["http://127.0.0.1:5000", "http://localhost:5000", "http://[::1]:5000", "https://192.168.1.7"] {
+        assert_eq!(asks(&open, own, ""), 200, "{own}");
+    }
+    for other in [
+        "http://rebound.example:5000",
+        "https://127.0.0.1.rebound.example",
+        "null",
+        "http://localhost.example",
+        "\u{e9}",
+    ] {
+        assert_eq!(asks(&open, other, ""), 403, "{other}");
+    }
+    let named = Options { cors: vec!["https://chat.example".into()], ..Options::default() };
+    let named = serve(&engine_options(), named);
+    assert_eq!(asks(&named, "https://chat.example", ""), 200);
+    assert_eq!(asks(&named, "https://chat.example:81", ""), 403);
+    let keyed = serve(&engine_options(), Options { api_keys: vec!["secret".into()], ..Options::default() });
+    assert_eq!(asks(&keyed, "https://chat.example", "Bearer secret"), 200);
+    assert_eq!(asks(&keyed, "https://chat.example", "Bearer guess"), 401);
 }
 
 #[test]
