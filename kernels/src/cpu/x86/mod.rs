@@ -9,17 +9,58 @@ mod rows;
 mod vnni;
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use core::ops::Range;
 
 use crate::pack::Block;
 
 /// How far ahead of their use weights are asked for: two pages, since the CPU's own prefetching ends where a page does.
 const AHEAD: usize = 8192;
+const LINE: usize = 64;
 
 /// While a block comes from memory, asks for as many bytes as these, `AHEAD` of them.
 #[inline(always)]
 fn prefetch(w: &Block, bytes: &[u8]) {
     if bytes.as_ptr() as usize + AHEAD < w.fetch_end {
         lines(bytes.as_ptr().wrapping_add(AHEAD), bytes.len());
+    }
+}
+
+/// What is to be asked for while other work is done.
+#[derive(Clone, Copy)]
+struct Ahead {
+    first: *const u8,
+    lines: usize,
+}
+
+impl Ahead {
+    /// What lies `AHEAD` bytes after a part of a block that comes from memory.
+    fn of(w: &Block, part: Range<*const u8>) -> Ahead {
+        let first = part.start.wrapping_add(AHEAD);
+        let end = w.fetch_end.min(part.end as usize + AHEAD);
+        Ahead { first, lines: end.saturating_sub(first as usize).div_ceil(LINE) }
+    }
+
+    /// Each `next` of so many asks for an equal part; of none, for nothing.
+    #[inline(always)]
+    fn in_parts(self, parts: usize) -> AheadParts {
+        AheadParts {
+            rest: if parts > 0 { self } else { Ahead { lines: 0, ..self } },
+            each: self.lines.div_ceil(parts.max(1)),
+        }
+    }
+}
+
+struct AheadParts {
+    rest: Ahead,
+    each: usize,
+}
+
+impl AheadParts {
+    #[inline(always)]
+    fn next(&mut self) {
+        let now = self.each.min(self.rest.lines);
+        lines(self.rest.first, now * LINE);
+        self.rest = Ahead { first: self.rest.first.wrapping_add(now * LINE), lines: self.rest.lines - now };
     }
 }
 
@@ -30,7 +71,7 @@ fn prefetch_first(w: &Block) {
 
 #[inline(always)]
 fn lines(first: *const u8, bytes: usize) {
-    for line in (0..bytes).step_by(64) {
+    for line in (0..bytes).step_by(LINE) {
         // SAFETY: SSE is part of x86-64, and a prefetch reads nothing that the program could see.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(line).cast()) };
     }

@@ -14,8 +14,8 @@ use crate::cpu::q8::Q8Group;
 use crate::cpu::scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Q8Tile};
 use crate::cpu::x86::numbers::{self, COLUMNS, column, each_kind, factor};
-use crate::cpu::x86::prefetch;
 use crate::cpu::x86::rows::{Rows16, pair};
+use crate::cpu::x86::{Ahead, prefetch};
 use crate::layout::{Format, Values, block_bytes};
 use crate::pack::Block;
 
@@ -287,7 +287,6 @@ fn few_tokens<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T
 fn steps<'a>(w: &'a Block, header_bytes: usize) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
     w.bytes.chunks(block_bytes(w.kind, w.group, w.group)).flat_map(move |group| {
         let (header, steps) = group.split_at(header_bytes);
-        prefetch(w, header);
         steps.chunks_exact(w.kind.step_bytes()).map(move |step| (header, step))
     })
 }
@@ -303,22 +302,22 @@ unsafe fn all_tokens(isa: Avx2, w: &Block, x: Q8Rows, y: &Epilogue, format: Form
     for first in (0..x.count()).step_by(TOKENS) {
         let (w, x) = (&w.at(first), x.some(first, TOKENS.min(x.count() - first)));
         let sums = sums.clear(isa, x.count());
-        let mut s = 0;
+        let (mut s, mut read) = (0, w.bytes.as_ptr());
         let mut steps = steps(w, format.header_bytes());
         loop {
-            let mut count = 0;
+            let (mut count, begin) = (0, read);
             for (out, (header, step)) in decoded.iter_mut().zip(&mut steps) {
-                prefetch(w, step);
                 // SAFETY: the caller's promise.
                 unsafe { decode(isa, header, step, out.as_mut_ptr()) };
-                count += 1;
+                (count, read) = (count + 1, step.as_ptr_range().end);
             }
             if count == 0 {
                 break;
             }
             // SAFETY: these have just been decoded.
             let steps = unsafe { core::slice::from_raw_parts(decoded.as_ptr().cast(), count) };
-            multiply(isa, &Decoded { steps, first: s, shape: Shape::of(format) }, x, sums);
+            let ahead = Ahead::of(w, begin..read);
+            multiply(isa, &Decoded { steps, first: s, shape: Shape::of(format), ahead }, x, sums);
             s += count;
         }
         for t in 0..x.count() {
@@ -355,6 +354,8 @@ struct Decoded<'a> {
     steps: &'a [Step],
     first: usize,
     shape: Shape,
+    /// To be asked for meanwhile. Asked for while decoding, these would be more at once than the memory takes, and what multiplies would wait.
+    ahead: Ahead,
 }
 
 /// Adds what these steps add to all tokens' sums.
@@ -399,7 +400,9 @@ fn tile<const CLASS: u32, const PARTS: usize, const MIN: bool, const T: usize>(
     let x = x.tile::<T>(t);
     let Some(mut sums) = sums[t..].first_chunk_mut::<T>() else { return T };
     let zero = w.shape.zero;
+    let mut ahead = w.ahead.in_parts(if t == 0 { w.steps.len() } else { 0 });
     for (s, step) in w.steps.iter().enumerate() {
+        ahead.next();
         let groups = x.groups(w.first + s);
         for part in 0..PARTS {
             // Columns unrolled would be interleaved, for which there are too few registers.
