@@ -20,7 +20,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Fetch a small chat model, export it, run it, and say what to try next
+    /// Fetch a small chat model (without a network: take the one that is built in), export it, run it, and say what to try next
     Demo,
     /// The models that tcc knows by name
     List(List),
@@ -113,8 +113,9 @@ pub struct Server {
 /// A model that is exported on first use.
 #[derive(Debug, Args)]
 pub struct Subject {
-    /// An artifact, a name of `tcc list`, org/name of a Hugging Face repository, a directory or a file
-    pub model: String,
+    /// An artifact, a name of `tcc list`, org/name of a Hugging Face repository, a directory or a file [default: smollm2 if it has
+    /// been downloaded, else the model that is built in]
+    pub model: Option<String>,
     #[command(flatten)]
     pub making: Making,
 }

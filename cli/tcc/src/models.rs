@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tcc_core::hub;
 use tcc_core::hub::catalog::{self, Model};
 use tcc_core::hub::store::{self, Usage};
+use tcc_core::hub::{self, built_in};
 use tcrt_cli::output::{Result, failure, show};
 
 use crate::args::{Download, List, Named, Remove};
@@ -17,6 +17,9 @@ const FORMATS: [(&str, f64); 3] = [("f16", 16.0), ("int8", 8.5), ("int4", 4.5)];
 /// What is left for weights of a machine's memory: the rest is the cache, the system and other programs.
 const SHARE_FOR_WEIGHTS: f64 = 0.8;
 
+/// The model to begin with: small, and it converses.
+pub const FIRST: &str = "smollm2";
+
 struct Row {
     model: Model,
     usage: Usage,
@@ -26,7 +29,7 @@ struct Row {
 impl Row {
     fn new(model: Model) -> Result<Row> {
         let usage = store::usage(&model).map_err(line)?;
-        let here = store::cached(&model).map_err(line)?.is_some();
+        let here = model.is_built_in() || store::cached(&model).map_err(line)?.is_some();
         Ok(Row { model, usage, here })
     }
 
@@ -43,6 +46,7 @@ impl Row {
 
     fn state(&self) -> String {
         match (self.here, self.usage.checkpoint) {
+            _ if self.model.is_built_in() => "built in".into(),
             (true, 0) => "yes".into(),
             (true, bytes) => size(bytes),
             (false, 0) => "-".into(),
@@ -91,7 +95,7 @@ fn as_json(row: &Row, memory: Option<u64>) -> Value {
     json!({
         "name": model.alias, "other_names": model.aka, "model": model.name, "parameters": model.weights(), "chat": model.chat,
         "bytes": FORMATS.iter().map(|(name, bits)| (name.to_string(), json!(row.bytes(*bits)))).collect::<serde_json::Map<_, _>>(),
-        "downloaded": row.here, "checkpoint_bytes": row.usage.checkpoint, "artifact_bytes": row.usage.artifacts,
+        "downloaded": row.here, "built_in": model.is_built_in(), "checkpoint_bytes": row.usage.checkpoint, "artifact_bytes": row.usage.artifacts,
         "fits": memory.and_then(|memory| row.fits(memory)),
     })
 }
@@ -115,7 +119,11 @@ pub fn download(args: &Download) -> Result<()> {
 
 pub fn place(args: &Named) -> Result<()> {
     let model = catalog::find(&args.model).map_err(line)?;
-    match store::cached(&model).map_err(line)? {
+    let path = match model.is_built_in() {
+        true => Some(progress::fetch(&model, None)?),
+        false => store::cached(&model).map_err(line)?,
+    };
+    match path {
         Some(path) => show(format!("{}\n", path.display())),
         None => failure(format!("{}: is not here; `tcc download {}` fetches it", model.alias, args.model)),
     }
@@ -128,11 +136,27 @@ pub fn remove(args: &Remove) -> Result<()> {
         false => catalog::find(&name).and_then(|model| store::remove(&model)),
     };
     let freed = freed.map_err(line)?;
+    if freed == Usage::default() && name == built_in::NAME {
+        return failure(format!("{name}: is built in; nothing of it is in the cache"));
+    }
     if freed == Usage::default() {
         return failure(format!("{name}: nothing of it is in {}", cache()?));
     }
     let (checkpoint, artifacts) = (size(freed.checkpoint), size(freed.artifacts));
     show(format!("removed {name}: {checkpoint} of checkpoint, {artifacts} of artifacts\n"))
+}
+
+/// The model to run where none was named; which one is said on stderr.
+pub fn unnamed() -> Result<String> {
+    if store::cached(&catalog::find(FIRST).map_err(line)?).map_err(line)?.is_some() {
+        eprintln!("no model was named: this is {FIRST}");
+        return Ok(FIRST.into());
+    }
+    let name = built_in::NAME;
+    eprintln!(
+        "no model was named: this is {name}, which is built in and can only tell little stories; `tcc chat {FIRST}` fetches one that knows more"
+    );
+    Ok(name.into())
 }
 
 /// Of this machine, where the system tells.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tcc_core::hub::catalog::Model;
-use tcc_core::hub::{self, Event, Options};
+use tcc_core::hub::{self, Event, HubError, Options};
 use tcrt_cli::output::{Result, note};
 
 use crate::output::line;
@@ -40,14 +40,23 @@ pub fn set(bar: &ProgressBar, done: u64, total: u64) {
 
 /// A path of the checkpoint, which is fetched if it is only a name.
 pub fn resolve(model: &str, token: Option<String>) -> Result<PathBuf> {
-    watched(token, |options| hub::resolve(model, options))
+    watched(token, |options| hub::resolve(model, options)).map_err(line)
 }
 
 pub fn fetch(model: &Model, token: Option<String>) -> Result<PathBuf> {
-    watched(token, |options| hub::fetch(model, options))
+    watched(token, |options| hub::fetch(model, options)).map_err(line)
 }
 
-fn watched(token: Option<String>, work: impl FnOnce(&Options) -> hub::Result<PathBuf>) -> Result<PathBuf> {
+/// The same; `None` where none of its sources can be reached.
+pub fn fetch_if_reached(model: &Model) -> Result<Option<PathBuf>> {
+    match watched(None, |options| hub::fetch(model, options)) {
+        Ok(path) => Ok(Some(path)),
+        Err(HubError::NoSource { .. }) => Ok(None),
+        Err(error) => Err(line(error)),
+    }
+}
+
+fn watched(token: Option<String>, work: impl FnOnce(&Options) -> hub::Result<PathBuf>) -> hub::Result<PathBuf> {
     let bar = bar("fetching");
     let watch = |event| match event {
         Event::Expect(bytes) => bar.inc_length(bytes),
@@ -57,5 +66,5 @@ fn watched(token: Option<String>, work: impl FnOnce(&Options) -> hub::Result<Pat
     };
     let path = work(&Options { token, progress: &watch });
     bar.finish_and_clear();
-    path.map_err(line)
+    path
 }

@@ -11,10 +11,9 @@ use tcrt_cli::serve;
 use tcrt_cli::{options, run};
 
 use crate::args::{Chat, Generate, Making, Server, Subject};
-use crate::artifact;
-use crate::browser;
 use crate::editor::Editor;
 use crate::output::line;
+use crate::{artifact, browser, models};
 
 pub fn generate(mut args: Generate) -> Result<()> {
     let model = of(&args.subject, &mut args.ask.talk)?;
@@ -57,7 +56,8 @@ fn name(model: &str) -> Result<String> {
 fn of(subject: &Subject, talk: &mut Talk) -> Result<PathBuf> {
     // A mistake is found before gigabytes are fetched and exported.
     options::grammar(&talk.sampling)?;
-    let model = artifact::of(&subject.model, &subject.making)?;
+    let model = subject.model.clone().map_or_else(models::unnamed, Ok)?;
+    let model = artifact::of(&model, &subject.making)?;
     if let Some(draft) = &mut talk.guessing.draft {
         *draft = draft_of(draft, &subject.making)?;
     }

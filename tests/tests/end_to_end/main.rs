@@ -5,6 +5,8 @@ mod artifact;
 mod calls;
 mod formats;
 mod goldens;
+mod greedy;
 mod native;
 mod schema;
 mod smollm2;
+mod stories;
