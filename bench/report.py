@@ -48,7 +48,7 @@ def memory(rows):
 
 def svg(rows):
     """Ratios of medians, prefill and decode, one row a case; the line at 1 is llama.cpp."""
-    width, left, step, top = 760, 210, 46, 46
+    width, left, step, top = 800, 250, 46, 46
     largest = max(ratio(results, key) for _, results in rows for key in ("prefill_tps", "decode_tps"))
     scale = (width - left - 70) / largest
     height = top + step * len(rows) + 16

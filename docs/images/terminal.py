@@ -8,6 +8,7 @@ import re, sys, unicodedata
 from xml.sax.saxutils import escape
 
 CELL, LINE, MARGIN, BAR = 8.4, 18, 16, 28
+NO_BREAK = "\u00a0"  # Browsers make one of several plain spaces.
 COLOURS = {36: "#39c5cf", 32: "#7ee787", 33: "#e3b341", 31: "#ff7b72"}
 
 
@@ -43,7 +44,7 @@ def main():
     print(f'<rect width="100%" height="100%" rx="8" fill="#161b22"/>')
     for i, colour in enumerate(["#ff5f57", "#febc2e", "#28c840"]):
         print(f'<circle cx="{MARGIN + 4 + i * 18}" cy="16" r="5.5" fill="{colour}"/>')
-    print('<g font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, monospace" font-size="14" fill="#e6edf3" xml:space="preserve">')
+    print('<g font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, monospace" font-size="14" fill="#e6edf3">')
     style = {}
     for row, line in enumerate(lines):
         column = 0
@@ -51,7 +52,7 @@ def main():
             x, y, length = MARGIN + column * CELL, BAR + (row + 1) * LINE, width(text) * CELL
             attributes = "".join(f' {key}="{value}"' for key, value in look.items())
             if text.strip():
-                print(f'<text x="{x:.1f}" y="{y}" textLength="{length:.1f}"{attributes}>{escape(text)}</text>')
+                print(f'<text x="{x:.1f}" y="{y}" textLength="{length:.1f}"{attributes}>{escape(text).replace(" ", NO_BREAK)}</text>')
             column += width(text)
     print("</g>\n</svg>")
 
