@@ -23,7 +23,7 @@ struct Subject {
 
 const FETCHED: Subject = Subject { model: models::FIRST, question: "Why is the sky blue? Answer in a few sentences." };
 const BUILT_IN: Subject = Subject { model: built_in::NAME, question: "Tell me a story about a fox and a lantern." };
-const MOST_TOKENS: usize = 160;
+const MOST_TOKENS: usize = 300;
 
 pub fn demo() -> Result<()> {
     let begin = Instant::now();
