@@ -1,5 +1,6 @@
 //! The methods against slow references, and what must hold of each whatever the numbers.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use tc_kernels::layout::Format;
@@ -8,6 +9,7 @@ use tcrt::{BatchToken, Engine, EngineOptions, Model};
 use super::calibration::{HalfRun, Hidden, Moments, head_inputs};
 use super::gptq::Gptq;
 use super::*;
+use crate::config::ModelConfig;
 use crate::emit::{Artifact, Constants, pte};
 use crate::models::Half;
 use crate::recipe::{Assignment, Group, Method, Recipe, Rule, assign};
@@ -245,19 +247,16 @@ fn halves_one_by_one_give_what_the_whole_model_gives() {
     }
 }
 
-fn run(recipe: &str) -> (std::collections::BTreeMap<String, Tensor>, Assignment) {
+fn job<'a>(config: &'a ModelConfig, tensors: &'a BTreeMap<String, Tensor>, windows: Option<&'a [Vec<u32>]>) -> Job<'a> {
+    Job { config, tensors, quantize_activations: true, windows, progress: &|_, _| ControlFlow::Continue(()) }
+}
+
+fn run(recipe: &str) -> (BTreeMap<String, Tensor>, Assignment) {
     let config = tiny_config();
     let tensors = tiny_tensors(&config);
     let weights = assign(&Recipe::from_json(recipe).unwrap(), &config, &tensors).unwrap();
     let windows = windows();
-    let progress = |_, _| ControlFlow::Continue(());
-    let job = Job {
-        config: &config,
-        tensors: &tensors,
-        quantize_activations: true,
-        windows: needs_text(&weights).then_some(&windows[..]),
-        progress: &progress,
-    };
+    let job = job(&config, &tensors, needs_text(&weights).then_some(&windows[..]));
     (job.run(&weights).unwrap().tensors, weights)
 }
 
@@ -265,14 +264,7 @@ fn run(recipe: &str) -> (std::collections::BTreeMap<String, Tensor>, Assignment)
 fn auto_keeps_to_its_bits_and_names_every_matrix() {
     let config = tiny_config();
     let (tensors, windows) = (tiny_tensors(&config), windows());
-    let progress = |_, _| ControlFlow::Continue(());
-    let job = Job {
-        config: &config,
-        tensors: &tensors,
-        quantize_activations: true,
-        windows: Some(&windows),
-        progress: &progress,
-    };
+    let job = job(&config, &tensors, Some(&windows));
     let matrices = || tensors.iter().filter(|(_, tensor)| tensor.shape().len() == 2);
     let count: usize = matrices().map(|(_, tensor)| tensor.rows() * tensor.cols()).sum();
     for bits in [7.0, 9.0] {
@@ -303,14 +295,8 @@ fn auto_finds_the_grid_that_weights_lie_on() {
         }
         *tensor = crate::testing::tensor(name, &[tensor.rows(), tensor.cols()], &values);
     }
-    let (windows, progress) = (windows(), |_, _| ControlFlow::Continue(()));
-    let job = Job {
-        config: &config,
-        tensors: &tensors,
-        quantize_activations: true,
-        windows: Some(&windows),
-        progress: &progress,
-    };
+    let windows = windows();
+    let job = job(&config, &tensors, Some(&windows));
     let rules = choose(&job, &windows, 9.0).unwrap();
     for rule in &rules {
         let Rule::Quantized(quantizer) = rule.rule else { panic!("{rule:?}") };
