@@ -1,5 +1,6 @@
 //! The automaton: a state is a set of stacks of places in the grammar, found when it is first reached.
 
+use super::chars::ByteSet;
 use super::rules::{Rules, Symbol};
 use crate::{Error, ErrorKind, Result};
 use std::collections::{HashMap, HashSet};
@@ -63,6 +64,25 @@ impl Automaton {
         self.states[state as usize].first().is_some_and(|node| *node != DONE)
     }
 
+    /// Whether it is time to forget states: a reply that counts far would find ever more.
+    pub fn is_crowded(&self) -> bool {
+        self.states.len() > MAX_STATES / 2
+    }
+
+    /// Forgets all states but these, which are numbered anew.
+    pub fn keep<const N: usize>(&mut self, kept: [State; N]) -> Result<[State; N]> {
+        let kept = kept.map(|state| self.states[state as usize].clone());
+        self.states.clear();
+        self.state_ids.clear();
+        self.next.clear();
+        self.state(Vec::new())?;
+        let mut numbers = [DEAD; N];
+        for (number, stacks) in numbers.iter_mut().zip(kept) {
+            *number = self.state(stacks)?;
+        }
+        Ok(numbers)
+    }
+
     pub fn bytes(&self) -> usize {
         // A node is kept twice, once as a key.
         self.states.len() * (size_of::<[State; 256]>() + 64) + self.nodes.len() * 4 * size_of::<Node>()
@@ -75,19 +95,27 @@ impl Automaton {
         }
     }
 
+    /// Bytes that the same stacks read lead to the same state: it is found for all of them at once.
     fn find(&mut self, state: State, byte: u8) -> Result<State> {
-        let reads = |node: &&u32| {
-            let symbol = (**node != DONE).then(|| self.rules.symbols[self.nodes[**node as usize].place as usize]);
-            matches!(symbol, Some(Symbol::Byte(set)) if self.rules.sets[set as usize].has(byte))
-        };
-        let after = |node: &u32| {
+        let (mut alike, mut after) = (ByteSet::ALL, Vec::new());
+        for node in self.states[state as usize].iter().filter(|node| **node != DONE) {
             let Node { place, below } = self.nodes[*node as usize];
-            Node { place: place + 1, below }
-        };
-        let after = self.states[state as usize].iter().filter(reads).map(after).collect();
+            let Symbol::Byte(set) = self.rules.symbols[place as usize] else { continue };
+            let set = &self.rules.sets[set as usize];
+            if set.has(byte) {
+                alike = alike.intersection(set);
+                after.push(Node { place: place + 1, below });
+            } else {
+                alike = alike.intersection(&set.complement());
+            }
+        }
         let after = self.closure(after);
         let next = self.state(after)?;
-        self.next[state as usize][usize::from(byte)] = next;
+        for (byte, known) in (0..).zip(&mut self.next[state as usize]) {
+            if alike.has(byte) {
+                *known = next;
+            }
+        }
         Ok(next)
     }
 

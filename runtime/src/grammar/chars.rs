@@ -95,6 +95,8 @@ fn split_by_bytes(low: u32, high: u32, out: &mut Vec<Vec<(u8, u8)>>) {
 pub struct ByteSet([u64; 4]);
 
 impl ByteSet {
+    pub const ALL: ByteSet = ByteSet([u64::MAX; 4]);
+
     pub fn range(low: u8, high: u8) -> ByteSet {
         let mut set = ByteSet::default();
         (low..=high).for_each(|byte| set.insert(byte));
@@ -107,6 +109,14 @@ impl ByteSet {
 
     pub fn has(&self, byte: u8) -> bool {
         self.0[usize::from(byte / 64)] >> (byte % 64) & 1 == 1
+    }
+
+    pub fn complement(&self) -> ByteSet {
+        ByteSet(self.0.map(|bits| !bits))
+    }
+
+    pub fn intersection(&self, other: &ByteSet) -> ByteSet {
+        ByteSet(std::array::from_fn(|i| self.0[i] & other.0[i]))
     }
 
     pub fn union(&self, other: &ByteSet) -> ByteSet {

@@ -2,7 +2,8 @@
 
 use super::Grammar;
 use super::automaton::{Automaton, DEAD, State};
-use crate::tokenizer::{ByText, Tokenizer};
+use super::mask::{self, Mask, Vocabulary};
+use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,14 +11,14 @@ use std::sync::Arc;
 /// Says which tokens may come next, and follows those that do.
 #[derive(Debug)]
 pub struct Constraint {
-    tokens: Arc<ByText>,
+    vocabulary: Vocabulary,
     automaton: Automaton,
     pub(super) state: State,
     start: State,
     stop_tokens: Vec<u32>,
     /// Special tokens that are text here.
     shown: Vec<(u32, Vec<u8>)>,
-    masks: HashMap<State, Box<[u64]>>,
+    masks: HashMap<State, Mask>,
 }
 
 /// Masks that are kept; a reply that needs more (one that counts far) computes them again.
@@ -27,9 +28,9 @@ impl Constraint {
     /// `stop_tokens` may come where the grammar lets the reply end.
     pub fn new(grammar: &Grammar, tokenizer: &Tokenizer, stop_tokens: &[u32]) -> Result<Constraint> {
         let (automaton, state) = Automaton::new(Arc::clone(&grammar.rules))?;
-        let (tokens, stop_tokens) = (tokenizer.by_text(), stop_tokens.to_vec());
+        let (vocabulary, stop_tokens) = (Vocabulary::new(tokenizer.by_text()), stop_tokens.to_vec());
         let (shown, masks) = (Vec::new(), HashMap::new());
-        Ok(Constraint { tokens, automaton, state, start: state, stop_tokens, shown, masks })
+        Ok(Constraint { vocabulary, automaton, state, start: state, stop_tokens, shown, masks })
     }
 
     /// These special tokens are their text, which the grammar may ask for.
@@ -48,7 +49,7 @@ impl Constraint {
 
     /// Memory that it takes, about.
     pub fn bytes(&self) -> usize {
-        self.automaton.bytes() + self.masks.len() * self.tokens.size() / 8
+        self.automaton.bytes() + self.vocabulary.bytes() + self.masks.len() * self.vocabulary.tokens.size() / 8
     }
 
     /// A reply from the beginning; what was learnt of the grammar stays.
@@ -68,20 +69,7 @@ impl Constraint {
 
     /// Sets the logits of tokens that may not come to minus infinity.
     pub fn apply(&mut self, logits: &mut [f32]) -> Result<()> {
-        let mask = self.mask()?;
-        // Rows that the tokenizer has no token for stand for nothing.
-        let words = mask.iter().chain(std::iter::repeat(&0));
-        for (word, logits) in words.zip(logits.chunks_mut(64)) {
-            match word {
-                &u64::MAX => {}
-                0 => logits.fill(f32::NEG_INFINITY),
-                word => {
-                    for (bit, logit) in logits.iter_mut().enumerate() {
-                        *logit = if word >> bit & 1 == 1 { *logit } else { f32::NEG_INFINITY };
-                    }
-                }
-            }
-        }
+        mask::apply(self.mask()?, logits);
         Ok(())
     }
 
@@ -91,7 +79,7 @@ impl Constraint {
             return Ok(());
         }
         let special = || self.shown.iter().find(|(id, _)| *id == token).map(|(_, text)| text.as_slice());
-        let text = self.tokens.text(token).or_else(special).unwrap_or_default().to_vec();
+        let text = self.vocabulary.tokens.text(token).or_else(special).unwrap_or_default().to_vec();
         if text.is_empty() || !self.accept_text(&text)? {
             return Err(Error::invalid_argument(format!("token {token} is not what the grammar allows here")));
         }
@@ -106,6 +94,10 @@ impl Constraint {
     }
 
     fn mask(&mut self) -> Result<&[u64]> {
+        if self.automaton.is_crowded() {
+            [self.start, self.state] = self.automaton.keep([self.start, self.state])?;
+            self.masks.clear();
+        }
         if !self.masks.contains_key(&self.state) {
             if self.masks.len() >= MAX_MASKS {
                 self.masks.clear();
@@ -116,59 +108,18 @@ impl Constraint {
         Ok(&self.masks[&self.state])
     }
 
-    fn compute(&mut self) -> Result<Box<[u64]>> {
-        let mut mask = vec![0u64; self.tokens.size().div_ceil(64)].into_boxed_slice();
-        let mut allow = |id: u32| mask[id as usize / 64] |= 1 << (id % 64);
-        let tokens = Arc::clone(&self.tokens);
-        let stays = self.stays()?;
-        // The states along the last token that was read, one before each byte; how far it is the same as the token at hand.
-        let (mut path, mut same) = (vec![self.state], 0);
-        let mut dead_from = usize::MAX;
-        for token in tokens.tokens() {
-            same = same.min(token.common as usize);
-            if token.ascii.is_some_and(|ascii| ascii & !stays == 0) {
-                allow(token.id);
-                continue;
-            }
-            if same > dead_from {
-                continue;
-            }
-            path.truncate(same + 1);
-            let bytes = tokens.bytes(token);
-            dead_from = usize::MAX;
-            for (at, byte) in bytes.iter().enumerate().skip(path.len() - 1) {
-                let next = self.automaton.step(path[at], *byte)?;
-                if next == DEAD {
-                    dead_from = at;
-                    break;
-                }
-                path.push(next);
-            }
-            same = bytes.len();
-            if dead_from == usize::MAX {
-                allow(token.id);
-            }
-        }
+    fn compute(&mut self) -> Result<Mask> {
+        let mut mask = self.vocabulary.compute(&mut self.automaton, self.state)?;
+        let size = self.vocabulary.tokens.size();
         for (id, text) in &self.shown {
             let end = text.iter().try_fold(self.state, |state, byte| self.automaton.step(state, *byte))?;
-            if end != DEAD && (*id as usize) < tokens.size() {
-                allow(*id);
+            if end != DEAD && (*id as usize) < size {
+                mask::allow(&mut mask, *id);
             }
         }
         if self.may_end() {
-            self.stop_tokens.iter().filter(|id| (**id as usize) < tokens.size()).for_each(|id| allow(*id));
+            self.stop_tokens.iter().filter(|id| (**id as usize) < size).for_each(|id| mask::allow(&mut mask, *id));
         }
         Ok(mask)
-    }
-
-    /// The ASCII characters that change nothing, as most do within a string: tokens of such need no reading.
-    fn stays(&mut self) -> Result<u128> {
-        let mut stays = 0;
-        for byte in 0..128 {
-            if self.automaton.step(self.state, byte)? == self.state {
-                stays |= 1 << byte;
-            }
-        }
-        Ok(stays)
     }
 }

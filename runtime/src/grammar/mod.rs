@@ -10,6 +10,7 @@ mod expr;
 mod form;
 mod gbnf;
 mod json;
+mod mask;
 mod rules;
 mod schema;
 #[cfg(test)]

@@ -21,6 +21,7 @@ fn tokenizer() -> (Tokenizer, Vec<Vec<u8>>) {
         "é",
         "yes",
         "no",
+        "abababababababababababababababababababab",
         "],",
         "}}",
     ];
@@ -91,8 +92,14 @@ fn random(grammar: &Grammar, seed: u64, most: usize) -> Option<String> {
 #[test]
 fn a_mask_allows_just_the_tokens_that_can_be_accepted() {
     let schema = r#"{"type": "object", "properties": {"name": {"type": "string"}, "n": {"type": "integer"}}, "required": ["name"]}"#;
-    let grammars =
-        [Grammar::json_schema(schema).unwrap(), Grammar::gbnf("root ::= (\"ab\" [a-cé😀]* | [^a])+ \"12\"?").unwrap()];
+    let texts = [
+        "root ::= (\"ab\" [a-cé😀]* | [^a])+ \"12\"?",
+        // What is counted, with and without a token that just fits, and what changes on the way.
+        "root ::= ([^\"\\]{2,12} [\"1] | [a-z ]{45} | [a-d]{4} \"12\")+",
+        "root ::= [a-cé]{39,41} [^a-c]* [a-y]{3}",
+    ];
+    let gbnf = texts.iter().map(|text| Grammar::gbnf(text).unwrap());
+    let grammars: Vec<Grammar> = gbnf.chain([Grammar::json_schema(schema).unwrap()]).collect();
     for (grammar, seed) in grammars.iter().zip(1..) {
         let (mut reply, mut rng) = (Reply::new(grammar), Rng::new(seed));
         for _ in 0..60 {
@@ -113,6 +120,27 @@ fn a_mask_allows_just_the_tokens_that_can_be_accepted() {
             reply.constraint.accept(choices[rng.next_u64() as usize % choices.len()]).unwrap();
         }
     }
+}
+
+#[test]
+fn a_reply_may_count_farther_than_states_are_kept() {
+    let (tokenizer, tokens) = tokenizer();
+    let long = tokens.iter().position(|text| text.len() == 40).unwrap() as u32;
+    let grammar = Grammar::gbnf("root ::= [a-cé]{40000} \"12\"").unwrap();
+    let mut constraint = Constraint::new(&grammar, &tokenizer, &[]).unwrap();
+    let allowed = |constraint: &mut Constraint| {
+        let mut logits = vec![0.0; tokens.len()];
+        constraint.apply(&mut logits).unwrap();
+        logits.iter().filter(|logit| logit.is_finite()).count()
+    };
+    let first = allowed(&mut constraint);
+    for _ in 0..1000 {
+        assert_eq!(allowed(&mut constraint), first);
+        constraint.accept(long).unwrap();
+    }
+    assert_eq!(allowed(&mut constraint), 2, "\"1\" and \"12\"");
+    constraint.restart();
+    assert_eq!(allowed(&mut constraint), first);
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub use rng::Rng;
 pub(crate) use scan::all_finite;
 
 use crate::{Error, ErrorKind, Result};
-use scan::highest;
+use scan::{all_below_infinity, highest};
 use truncate::{Candidate, Truncation};
 
 /// One sequence's sampler: its options, its random state, and scratch that is reused from token to token.
@@ -118,10 +118,9 @@ fn best_finite(logits: &[f32]) -> Result<u32> {
     const PIECE: usize = 2048;
     let (mut max, mut from) = (f32::NEG_INFINITY, 0);
     for (i, piece) in logits.chunks(PIECE).enumerate() {
-        let odd = |l: &f32| l.is_nan() || *l == f32::INFINITY;
-        // Masked tokens are not finite either.
-        let odd = if all_finite(piece) { None } else { piece.iter().position(odd) };
-        if let Some(at) = odd {
+        if !all_below_infinity(piece)
+            && let Some(at) = piece.iter().position(|l| l.is_nan() || *l == f32::INFINITY)
+        {
             let message = format!("the logit of token {} is {}", i * PIECE + at, piece[at]);
             return Err(Error::new(ErrorKind::NotFinite, message));
         }

@@ -7,6 +7,11 @@ pub fn all_finite(values: &[f32]) -> bool {
     values.iter().fold(0, |odd, value| odd | u32::from(value.to_bits() & EXPONENT == EXPONENT)) == 0
 }
 
+/// Neither infinity nor what is no number, which is not below it.
+pub fn all_below_infinity(values: &[f32]) -> bool {
+    values.iter().fold(1, |all, value| all & u32::from(*value < f32::INFINITY)) == 1
+}
+
 /// The highest of numbers.
 pub fn highest(values: &[f32]) -> f32 {
     const LANES: usize = 16;
@@ -31,11 +36,12 @@ mod tests {
             for at in 0..len {
                 let mut values = vec![-3.0f32; len];
                 values[at] = 2.5;
-                assert!(all_finite(&values));
+                assert!(all_finite(&values) && all_below_infinity(&values));
                 assert_eq!(highest(&values), 2.5);
                 for odd in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                     values[at] = odd;
                     assert!(!all_finite(&values));
+                    assert_eq!(all_below_infinity(&values), odd == f32::NEG_INFINITY);
                 }
             }
         }
