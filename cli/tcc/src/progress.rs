@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tcc_core::hub::catalog::Model;
-use tcc_core::hub::{self, Event, HubError, Options};
+use tcc_core::hub::{self, Event, Options};
 use tcrt_cli::output::{Result, note};
 
 use crate::output::line;
@@ -44,16 +44,12 @@ pub fn resolve(model: &str, token: Option<String>) -> Result<PathBuf> {
 }
 
 pub fn fetch(model: &Model, token: Option<String>) -> Result<PathBuf> {
-    watched(token, |options| hub::fetch(model, options)).map_err(line)
+    try_fetch(model, token).map_err(line)
 }
 
-/// The same; `None` where none of its sources can be reached.
-pub fn fetch_if_reached(model: &Model) -> Result<Option<PathBuf>> {
-    match watched(None, |options| hub::fetch(model, options)) {
-        Ok(path) => Ok(Some(path)),
-        Err(HubError::NoSource { .. }) => Ok(None),
-        Err(error) => Err(line(error)),
-    }
+/// For a caller that knows what to do without it.
+pub fn try_fetch(model: &Model, token: Option<String>) -> hub::Result<PathBuf> {
+    watched(token, |options| hub::fetch(model, options))
 }
 
 fn watched(token: Option<String>, work: impl FnOnce(&Options) -> hub::Result<PathBuf>) -> hub::Result<PathBuf> {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use tcc_core::hub;
 use tcrt_cli::args::Talk;
 use tcrt_cli::chat::input::{Lines, Plain};
 use tcrt_cli::interrupt::Watch;
@@ -56,6 +57,9 @@ fn name(model: &str) -> Result<String> {
 fn of(subject: &Subject, talk: &mut Talk) -> Result<PathBuf> {
     // A mistake is found before gigabytes are fetched and exported.
     options::grammar(&talk.sampling)?;
+    if let Some(draft) = &talk.guessing.draft {
+        hub::called(&draft.to_string_lossy()).map_err(line)?;
+    }
     let model = subject.model.clone().map_or_else(models::unnamed, Ok)?;
     let model = artifact::of(&model, &subject.making)?;
     if let Some(draft) = &mut talk.guessing.draft {

