@@ -88,6 +88,7 @@ impl Automaton {
         self.states.len() * (size_of::<[State; 256]>() + 64) + self.nodes.len() * 4 * size_of::<Node>()
     }
 
+    #[inline]
     pub fn step(&mut self, state: State, byte: u8) -> Result<State> {
         match self.next[state as usize][usize::from(byte)] {
             UNKNOWN => self.find(state, byte),
@@ -109,8 +110,13 @@ impl Automaton {
                 alike = alike.intersection(&set.complement());
             }
         }
-        let after = self.closure(after);
-        let next = self.state(after)?;
+        let next = match after.is_empty() {
+            true => DEAD,
+            false => {
+                let after = self.closure(after);
+                self.state(after)?
+            }
+        };
         for (byte, known) in (0..).zip(&mut self.next[state as usize]) {
             if alike.has(byte) {
                 *known = next;
@@ -122,6 +128,12 @@ impl Automaton {
     /// The stacks whose next symbol is a byte, or that are done, reached without reading. The grammar is not left-recursive, so there
     /// are finitely many.
     fn closure(&mut self, from: Vec<Node>) -> Vec<u32> {
+        // Within a character that is the whole of it.
+        if let [node] = from[..]
+            && matches!(self.rules.symbols[node.place as usize], Symbol::Byte(_))
+        {
+            return vec![self.node(node)];
+        }
         let mut seen: HashSet<Node> = from.iter().copied().collect();
         let (mut open, mut stacks) = (from, Vec::new());
         while let Some(node) = open.pop() {

@@ -2,7 +2,7 @@
 
 use super::automaton::{Automaton, DEAD, State};
 use crate::Result;
-use crate::tokenizer::ByText;
+use crate::tokenizer::{ByText, Token};
 use std::sync::Arc;
 
 pub type Mask = Box<[u64]>;
@@ -56,16 +56,8 @@ pub struct Vocabulary {
 struct Sieve {
     runs: Vec<u128>,
     allowed: Mask,
-    rest: Vec<Rest>,
-}
-
-/// A token that must be read.
-#[derive(Debug)]
-struct Rest {
-    /// Its place among the tokens.
-    place: u32,
-    /// Bytes that it has in common with the one before it that must be read.
-    common: u32,
+    /// Those that must be read, each with what it has in common with the last of them.
+    rest: Vec<Token>,
 }
 
 impl Vocabulary {
@@ -75,7 +67,7 @@ impl Vocabulary {
 
     /// Memory that it takes beside the tokens, about.
     pub fn bytes(&self) -> usize {
-        self.sieve.allowed.len() * 8 + self.sieve.rest.len() * size_of::<Rest>()
+        self.sieve.allowed.len() * 8 + self.sieve.rest.len() * size_of::<Token>()
     }
 
     /// The tokens whose text goes on from a state.
@@ -88,12 +80,11 @@ impl Vocabulary {
         // The states along the last token that was read, one before each byte; how far it is the same as the token at hand.
         let (mut path, mut same) = (vec![from], 0);
         let mut dead_from = usize::MAX;
-        for Rest { place, common } in &self.sieve.rest {
-            same = same.min(*common as usize);
+        for token in &self.sieve.rest {
+            same = same.min(token.common as usize);
             if same > dead_from {
                 continue;
             }
-            let token = &self.tokens.tokens()[*place as usize];
             let bytes = self.tokens.bytes(token);
             path.truncate(same + 1);
             dead_from = usize::MAX;
@@ -118,13 +109,13 @@ impl Sieve {
     fn new(runs: Vec<u128>, tokens: &ByText) -> Sieve {
         let mut allowed = vec![0u64; tokens.size().div_ceil(64)].into_boxed_slice();
         let (mut rest, mut common) = (Vec::with_capacity(tokens.tokens().len()), u32::MAX);
-        for (place, token) in (0..).zip(tokens.tokens()) {
+        for (token, ascii) in tokens.tokens().iter().zip(tokens.ascii()) {
             common = common.min(token.common);
             let run = runs.get(tokens.bytes(token).len() - 1).copied().unwrap_or(0);
-            if token.ascii.is_some_and(|ascii| ascii & !run == 0) {
+            if *ascii != 0 && ascii & !run == 0 {
                 allow(&mut allowed, token.id);
             } else {
-                rest.push(Rest { place, common });
+                rest.push(token.after(common));
                 common = u32::MAX;
             }
         }

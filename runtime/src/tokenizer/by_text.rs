@@ -6,6 +6,8 @@ use super::Tokenizer;
 pub struct ByText {
     /// Tokens that stand for text, sorted by it.
     tokens: Vec<Token>,
+    /// For each of `tokens`, which ASCII characters are in it; none where it has others, too.
+    ascii: Vec<u128>,
     text: Vec<u8>,
     /// For each id, its place in `tokens`.
     places: Vec<u32>,
@@ -18,8 +20,13 @@ pub struct Token {
     end: u32,
     /// Bytes that it has in common with the token before it.
     pub common: u32,
-    /// Which ASCII characters are in it; none are if it has others too.
-    pub ascii: Option<u128>,
+}
+
+impl Token {
+    /// The same after another token, with which it has this in common.
+    pub fn after(self, common: u32) -> Token {
+        Token { common, ..self }
+    }
 }
 
 const NOWHERE: u32 = u32::MAX;
@@ -31,16 +38,17 @@ impl ByText {
         let mut ids: Vec<u32> = (0..count).filter(|id| !tokenizer.is_special(*id) && !text(*id).is_empty()).collect();
         ids.sort_by(|a, b| text(*a).cmp(text(*b)));
         let places = vec![NOWHERE; count as usize];
-        let mut sorted = ByText { tokens: Vec::new(), text: Vec::new(), places };
+        let mut sorted = ByText { tokens: Vec::new(), ascii: Vec::new(), text: Vec::new(), places };
         let mut before: &[u8] = &[];
         for id in ids {
             let bytes = text(id);
             let begin = sorted.text.len() as u32;
             sorted.text.extend_from_slice(bytes);
             let common = before.iter().zip(bytes).take_while(|(a, b)| a == b).count() as u32;
-            let ascii = bytes.is_ascii().then(|| bytes.iter().fold(0, |set, byte| set | 1u128 << byte));
+            let ascii = |bytes: &[u8]| bytes.iter().fold(0, |set, byte| set | 1u128 << byte);
+            sorted.ascii.push(if bytes.is_ascii() { ascii(bytes) } else { 0 });
             sorted.places[id as usize] = sorted.tokens.len() as u32;
-            sorted.tokens.push(Token { id, begin, end: begin + bytes.len() as u32, common, ascii });
+            sorted.tokens.push(Token { id, begin, end: begin + bytes.len() as u32, common });
             before = bytes;
         }
         sorted
@@ -48,6 +56,11 @@ impl ByText {
 
     pub fn tokens(&self) -> &[Token] {
         &self.tokens
+    }
+
+    /// For each of the tokens, which ASCII characters are in it; none where it has others, too.
+    pub fn ascii(&self) -> &[u128] {
+        &self.ascii
     }
 
     /// Ids that the tokenizer has.

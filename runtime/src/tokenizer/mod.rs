@@ -24,6 +24,7 @@ mod utf8;
 mod vocab;
 
 pub use by_text::ByText;
+pub(crate) use by_text::Token;
 pub use decode::Decoder;
 pub use merges::{NEVER, priorities};
 pub use pretokenize::Pattern;
