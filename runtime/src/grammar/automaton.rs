@@ -28,7 +28,11 @@ struct Node {
 #[derive(Debug)]
 pub struct Automaton {
     pub rules: Arc<Rules>,
+    /// Bytes that a text to be told apart may have.
+    reach: u32,
     nodes: Vec<Node>,
+    /// For each node, one that such texts cannot tell from it, the same for all that are alike.
+    within: Vec<u32>,
     node_ids: HashMap<Node, u32>,
     /// For each state its stacks, by their top nodes, sorted.
     states: Vec<Vec<u32>>,
@@ -38,10 +42,13 @@ pub struct Automaton {
 }
 
 impl Automaton {
-    pub fn new(rules: Arc<Rules>) -> Result<(Automaton, State)> {
+    /// `reach`: bytes of the longest text that `within` must tell apart.
+    pub fn new(rules: Arc<Rules>, reach: u32) -> Result<(Automaton, State)> {
         let mut automaton = Automaton {
             rules: Arc::clone(&rules),
+            reach,
             nodes: Vec::new(),
+            within: Vec::new(),
             node_ids: HashMap::new(),
             states: Vec::new(),
             state_ids: HashMap::new(),
@@ -62,6 +69,16 @@ impl Automaton {
     /// Whether anything may follow.
     pub fn goes_on(&self, state: State) -> bool {
         self.states[state as usize].first().is_some_and(|node| *node != DONE)
+    }
+
+    /// A state from which any text within reach goes on just as from this one, the same for all that are alike: most places of a long
+    /// string whose characters are counted are.
+    pub fn within(&mut self, state: State) -> Result<State> {
+        let of_node = |node: &u32| self.within.get(*node as usize).copied().unwrap_or(*node);
+        let mut stacks: Vec<u32> = self.states[state as usize].iter().map(of_node).collect();
+        stacks.sort_unstable();
+        stacks.dedup();
+        self.state(stacks)
     }
 
     /// Whether it is time to forget states: a reply that counts far would find ever more.
@@ -144,8 +161,15 @@ impl Automaton {
             };
             match self.rules.symbols[node.place as usize] {
                 Symbol::Byte(_) => stacks.push(self.node(node)),
-                Symbol::End if node.below == BOTTOM => stacks.push(DONE),
-                Symbol::End => visit(self.nodes[node.below as usize]),
+                symbol @ (Symbol::MayEnd | Symbol::End) => {
+                    match node.below {
+                        BOTTOM => stacks.push(DONE),
+                        below => visit(self.nodes[below as usize]),
+                    }
+                    if symbol == Symbol::MayEnd {
+                        visit(Node { place: node.place + 1, ..node });
+                    }
+                }
                 Symbol::Rule(rule) => {
                     let back = node.place + 1;
                     // A rule at the end of an alternative needs no way back: repetitions do not pile up.
@@ -166,6 +190,13 @@ impl Automaton {
         let id = *self.node_ids.entry(node).or_insert(next);
         if id == next {
             self.nodes.push(node);
+            self.within.push(id);
+            // What is below was found before, so this calls itself once at most.
+            let below = self.within.get(node.below as usize).copied().unwrap_or(node.below);
+            let within = Node { place: self.rules.within(node.place, self.reach), below };
+            if within != node {
+                self.within[id as usize] = self.node(within);
+            }
         }
         id
     }

@@ -18,7 +18,7 @@ pub struct Constraint {
     stop_tokens: Vec<u32>,
     /// Special tokens that are text here.
     shown: Vec<(u32, Vec<u8>)>,
-    masks: HashMap<State, Mask>,
+    pub(super) masks: HashMap<State, Mask>,
 }
 
 /// Masks that are kept; a reply that needs more (one that counts far) computes them again.
@@ -27,8 +27,9 @@ const MAX_MASKS: usize = 1 << 10;
 impl Constraint {
     /// `stop_tokens` may come where the grammar lets the reply end.
     pub fn new(grammar: &Grammar, tokenizer: &Tokenizer, stop_tokens: &[u32]) -> Result<Constraint> {
-        let (automaton, state) = Automaton::new(Arc::clone(&grammar.rules))?;
-        let (vocabulary, stop_tokens) = (Vocabulary::new(tokenizer.by_text()), stop_tokens.to_vec());
+        let tokens = tokenizer.by_text();
+        let (automaton, state) = Automaton::new(Arc::clone(&grammar.rules), tokens.longest())?;
+        let (vocabulary, stop_tokens) = (Vocabulary::new(tokens), stop_tokens.to_vec());
         let (shown, masks) = (Vec::new(), HashMap::new());
         Ok(Constraint { vocabulary, automaton, state, start: state, stop_tokens, shown, masks })
     }
@@ -98,26 +99,27 @@ impl Constraint {
             [self.start, self.state] = self.automaton.keep([self.start, self.state])?;
             self.masks.clear();
         }
-        if !self.masks.contains_key(&self.state) {
+        let state = self.automaton.within(self.state)?;
+        if !self.masks.contains_key(&state) {
             if self.masks.len() >= MAX_MASKS {
                 self.masks.clear();
             }
-            let mask = self.compute()?;
-            self.masks.insert(self.state, mask);
+            let mask = self.compute(state)?;
+            self.masks.insert(state, mask);
         }
-        Ok(&self.masks[&self.state])
+        Ok(&self.masks[&state])
     }
 
-    fn compute(&mut self) -> Result<Mask> {
-        let mut mask = self.vocabulary.compute(&mut self.automaton, self.state)?;
+    fn compute(&mut self, state: State) -> Result<Mask> {
+        let mut mask = self.vocabulary.compute(&mut self.automaton, state)?;
         let size = self.vocabulary.tokens.size();
         for (id, text) in &self.shown {
-            let end = text.iter().try_fold(self.state, |state, byte| self.automaton.step(state, *byte))?;
+            let end = text.iter().try_fold(state, |state, byte| self.automaton.step(state, *byte))?;
             if end != DEAD && (*id as usize) < size {
                 mask::allow(&mut mask, *id);
             }
         }
-        if self.may_end() {
+        if self.automaton.may_end(state) {
             self.stop_tokens.iter().filter(|id| (**id as usize) < size).for_each(|id| mask::allow(&mut mask, *id));
         }
         Ok(mask)

@@ -10,6 +10,8 @@ pub enum Symbol {
     Byte(u32),
     /// What a rule says.
     Rule(u32),
+    /// The alternative may be over.
+    MayEnd,
     /// The alternative is over.
     End,
 }
@@ -21,7 +23,12 @@ pub struct Rules {
     pub sets: Vec<ByteSet>,
     /// For each rule, where its alternatives begin.
     pub alternatives: Vec<Vec<u32>>,
+    /// For each place, how many symbols from there on are the same `PERIOD` places on.
+    same: Vec<u32>,
 }
+
+/// Of symbols that are repeated: one each, or two with `MayEnd` between them.
+const PERIOD: u32 = 2;
 
 /// A grammar larger than this is a mistake or an attack.
 const MAX_SYMBOLS: usize = 1 << 20;
@@ -36,7 +43,8 @@ impl Rules {
         for (rule, (name, expr)) in named.rules.iter().enumerate() {
             compiler.rule(rule, expr).map_err(|why| format!("rule {name}: {why}"))?;
         }
-        let rules = compiler.rules;
+        let mut rules = compiler.rules;
+        rules.same = same(&rules.symbols);
         match rules.left_recursive() {
             // A rule without a name was made for a part of the last one that has one.
             Some(rule) => {
@@ -49,6 +57,14 @@ impl Rules {
 
     pub fn alternatives(&self, rule: u32) -> &[u32] {
         &self.alternatives[rule as usize]
+    }
+
+    /// A place from which a text of at most `reach` bytes goes on, or ends the alternative, just as from this one: what is repeated more
+    /// often than such a text can tell is repeated only so often from there. (Of the repetitions each reads a byte or may be empty, and
+    /// takes at most `PERIOD` places.)
+    pub fn within(&self, place: u32, reach: u32) -> u32 {
+        let beyond = self.same[place as usize].saturating_sub(PERIOD.saturating_mul(reach));
+        place + beyond.next_multiple_of(PERIOD)
     }
 
     /// A rule from which the same rule is reached before any byte is read.
@@ -86,10 +102,15 @@ impl Rules {
         let mut first = Vec::new();
         for start in &self.alternatives[rule] {
             for symbol in &self.symbols[*start as usize..] {
-                let Symbol::Rule(next) = symbol else { break };
-                first.push(*next as usize);
-                if !nullable[*next as usize] {
-                    break;
+                match symbol {
+                    Symbol::MayEnd => {}
+                    Symbol::Rule(next) => {
+                        first.push(*next as usize);
+                        if !nullable[*next as usize] {
+                            break;
+                        }
+                    }
+                    Symbol::Byte(_) | Symbol::End => break,
                 }
             }
         }
@@ -101,7 +122,8 @@ impl Rules {
         let mut nullable = vec![false; self.alternatives.len()];
         loop {
             let empty = |start: &u32| {
-                let mut symbols = self.symbols[*start as usize..].iter().take_while(|symbol| **symbol != Symbol::End);
+                let over = |symbol: &&Symbol| matches!(symbol, Symbol::MayEnd | Symbol::End);
+                let mut symbols = self.symbols[*start as usize..].iter().take_while(|symbol| !over(symbol));
                 symbols.all(|symbol| matches!(symbol, Symbol::Rule(rule) if nullable[*rule as usize]))
             };
             let now: Vec<bool> = self.alternatives.iter().map(|starts| starts.iter().any(empty)).collect();
@@ -111,6 +133,16 @@ impl Rules {
             nullable = now;
         }
     }
+}
+
+fn same(symbols: &[Symbol]) -> Vec<u32> {
+    let mut same = vec![0; symbols.len()];
+    for place in (0..symbols.len().saturating_sub(PERIOD as usize)).rev() {
+        if symbols[place] == symbols[place + PERIOD as usize] {
+            same[place] = same[place + 1] + 1;
+        }
+    }
+    same
 }
 
 struct Compiler {
@@ -209,7 +241,8 @@ impl Compiler {
         Ok(())
     }
 
-    /// `x{2,}` is `x x L` with `L ::= | x L`; `x{2,4}` is `x x A` with `A ::= | x B` and `B ::= | x`.
+    /// `x{2,}` is `x x L` with `L ::= | x L`; `x{2,4}` is `x x A` with `A` of one alternative that may
+    /// end before each `x`.
     fn repeat(&mut self, inner: &Expr, least: u32, most: Option<u32>, out: &mut Vec<Symbol>) -> Result<(), String> {
         let mut once = Vec::new();
         self.sequence(inner, &mut once)?;
@@ -232,16 +265,13 @@ impl Compiler {
                 self.alternative(rule, [&once[..], &[symbol]].concat())?;
                 out.push(symbol);
             }
-            Some(most) => {
-                let mut rest = Vec::new();
-                for _ in least..most {
-                    let (rule, symbol) = self.fresh();
-                    self.alternative(rule, Vec::new())?;
-                    self.alternative(rule, [&once[..], &rest[..]].concat())?;
-                    rest = vec![symbol];
-                }
-                out.extend(rest);
+            Some(most) if most > least => {
+                let (rule, symbol) = self.fresh();
+                let optional = [&[Symbol::MayEnd], &once[..]].concat();
+                self.alternative(rule, optional.repeat((most - least) as usize))?;
+                out.push(symbol);
             }
+            Some(_) => {}
         }
         Ok(())
     }

@@ -97,6 +97,10 @@ fn a_mask_allows_just_the_tokens_that_can_be_accepted() {
         // What is counted, with and without a token that just fits, and what changes on the way.
         "root ::= ([^\"\\]{2,12} [\"1] | [a-z ]{45} | [a-d]{4} \"12\")+",
         "root ::= [a-cé]{39,41} [^a-c]* [a-y]{3}",
+        // What is counted farther than a token reaches: alone, within another count, where it may be empty, beside one like it.
+        "root ::= [a-cé]{90,300} \"12\"",
+        "root ::= (([a-c]{150} | \"no\"){70,90} \"12\"){2}",
+        "root ::= (\"a\"? \"b\"?){200,300} \"yes\" | [a-c]{100}",
     ];
     let gbnf = texts.iter().map(|text| Grammar::gbnf(text).unwrap());
     let grammars: Vec<Grammar> = gbnf.chain([Grammar::json_schema(schema).unwrap()]).collect();
@@ -120,6 +124,18 @@ fn a_mask_allows_just_the_tokens_that_can_be_accepted() {
             reply.constraint.accept(choices[rng.next_u64() as usize % choices.len()]).unwrap();
         }
     }
+}
+
+#[test]
+fn a_long_count_needs_few_masks() {
+    let (mut reply, mut rng) = (Reply::new(&Grammar::gbnf("root ::= [a-c]{1000,2000}").unwrap()), Rng::new(1));
+    for _ in 0..1800 {
+        reply.allowed();
+        assert!(reply.accept(&[b'a' + (rng.next_u64() % 3) as u8]));
+    }
+    // Up to the end of what must come, as many as a token reaches.
+    let masks = reply.constraint.masks.len();
+    assert!(masks < 100, "{masks}");
 }
 
 #[test]

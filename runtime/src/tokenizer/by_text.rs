@@ -11,6 +11,7 @@ pub struct ByText {
     text: Vec<u8>,
     /// For each id, its place in `tokens`.
     places: Vec<u32>,
+    longest: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,8 @@ impl ByText {
         let mut ids: Vec<u32> = (0..count).filter(|id| !tokenizer.is_special(*id) && !text(*id).is_empty()).collect();
         ids.sort_by(|a, b| text(*a).cmp(text(*b)));
         let places = vec![NOWHERE; count as usize];
-        let mut sorted = ByText { tokens: Vec::new(), ascii: Vec::new(), text: Vec::new(), places };
+        let longest = (0..count).map(|id| text(id).len() as u32).max().unwrap_or(0);
+        let mut sorted = ByText { tokens: Vec::new(), ascii: Vec::new(), text: Vec::new(), places, longest };
         let mut before: &[u8] = &[];
         for id in ids {
             let bytes = text(id);
@@ -66,6 +68,11 @@ impl ByText {
     /// Ids that the tokenizer has.
     pub fn size(&self) -> usize {
         self.places.len()
+    }
+
+    /// Bytes of the longest token, special ones among them.
+    pub fn longest(&self) -> u32 {
+        self.longest
     }
 
     pub fn bytes(&self, token: &Token) -> &[u8] {
