@@ -277,6 +277,9 @@ impl Part {
     }
 
     fn restart(&mut self, progress: Progress) -> Result<()> {
+        if self.have == 0 {
+            return Ok(());
+        }
         self.file.set_len(0).map_err(io_error(&self.path))?;
         progress(Event::Lost(self.have));
         self.have = 0;
@@ -351,16 +354,49 @@ mod tests {
             vec![page().stall(5), page()],
             vec![page().cut(7), page().without_ranges()],
             vec![Page::status("503 Service Unavailable"), page()],
+            // It had more before than it has now.
+            vec![Page::text(&TEXT.repeat(2)).cut(20), page()],
         ] {
             assert_eq!(download(pages, &Expected::default()).as_deref(), Ok(TEXT));
         }
     }
 
     #[test]
-    fn a_redirect_is_followed() {
+    fn lasting_silence_is_given_up() {
+        for page in [Page::text(TEXT).without_ranges().stall(5), Page::mute()] {
+            let said = download(vec![page], &Expected::default()).unwrap_err();
+            assert!(said.contains("silent for 0.2 s; ") || said.contains("timeout"), "{said}");
+            assert!(said.ends_with(" bytes are kept, run again to go on"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_is_followed_without_the_token() {
         let there = Server::new(vec![("/there", vec![Page::text(TEXT)])]);
-        let to = format!("{}/there", there.endpoint);
-        assert_eq!(download(vec![Page::redirect(&to)], &sized(16)).as_deref(), Ok(TEXT));
+        let here = Server::new(vec![("/file", vec![Page::redirect(&format!("{}/there", there.endpoint))])]);
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("file");
+        let client = Client::new(Some("secret".into()));
+        client.download(&format!("{}/file", here.endpoint), &target, &sized(16), &|_| ()).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), TEXT);
+        let sent = "authorization: Bearer secret";
+        assert!(here.was_sent(sent) && there.requests() == 1 && !there.was_sent(sent));
+        let round = download(vec![Page::redirect("/file")], &sized(16)).unwrap_err();
+        assert!(round.contains("redirect"), "{round}");
+    }
+
+    /// A device that is always full stands for a disk that is.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_named() {
+        let server = Server::new(vec![("/file", vec![Page::text(TEXT)])]);
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("file");
+        std::os::unix::fs::symlink("/dev/full", dir.path().join("file.part")).unwrap();
+        let full =
+            Client::new(None).download(&format!("{}/file", server.endpoint), &target, &sized(16), &|_| ()).unwrap_err();
+        assert!(full.to_string().contains("file.part: the disk is full: make room"), "{full}");
+        assert_eq!((server.requests(), target.exists()), (1, false), "another try would not help");
     }
 
     #[test]
@@ -369,6 +405,8 @@ mod tests {
         assert!(short.contains("bytes are kept, run again to go on"), "{short}");
         let long = download(vec![Page::text(TEXT).claims(4)], &sized(16)).unwrap_err();
         assert!(long.contains("4 bytes instead of 16"), "{long}");
+        let more = download(vec![Page::text(TEXT)], &sized(8)).unwrap_err();
+        assert!(more.contains("16 bytes instead of 8"), "{more}");
     }
 
     #[test]

@@ -32,6 +32,11 @@ impl Page {
         Page { status, ..Page::text("") }
     }
 
+    /// Not even a status comes.
+    pub fn mute() -> Page {
+        Page::status("").stall(0)
+    }
+
     pub fn redirect(to: &str) -> Page {
         Page { headers: format!("Location: {to}\r\n"), ..Page::status("302 Found") }
     }
@@ -62,7 +67,9 @@ impl Page {
         let length = self.claimed.unwrap_or(body.len());
         let headers = &self.headers;
         let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n");
-        stream.write_all(head.as_bytes())?;
+        if !status.is_empty() {
+            stream.write_all(head.as_bytes())?;
+        }
         stream.write_all(&body[..self.cut.unwrap_or(body.len()).min(body.len())])?;
         if self.stalls {
             // Until the client gives up and goes.
