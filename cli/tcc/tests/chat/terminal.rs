@@ -102,11 +102,11 @@ fn a_conversation_is_taken_back_saved_and_gone_on_with() {
     say(&mut screen, "first");
     say(&mut screen, "second");
     let once = say(&mut screen, "/save talk.json");
-    assert!(once.contains("2 turns are in talk.json"), "{once}");
+    assert!(once.contains("talk.json holds 2 turns."), "{once}");
     let first = say(&mut screen, "third");
     assert!(say(&mut screen, "/undo").contains("Taken back: third"));
     assert!(say(&mut screen, "/undo").contains("Taken back: second"));
-    assert!(say(&mut screen, "/load talk.json").contains("2 turns, of which the last is:\n> second"));
+    assert!(say(&mut screen, "/load talk.json").contains("2 turns; the last is:\n> second"));
     let again = say(&mut screen, "third");
     let stats = say(&mut screen, "/stats");
     let answer = |shown: &str| shown.rsplit_once("> third\n").unwrap().1.split("\n[").next().unwrap().to_string();

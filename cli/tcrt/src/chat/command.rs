@@ -30,7 +30,8 @@ pub struct Command {
 }
 
 const KEYS: &str = "\
-Ctrl-C stops a reply. A line that ends with \\ goes on in the next one, and so does all from \"\"\" to \"\"\".";
+Ctrl-C stops a reply. A line that ends with \\ goes on in the next one,
+and so does all from \"\"\" to \"\"\".";
 
 pub fn help() -> String {
     let rows = COMMANDS.iter().map(|command| {

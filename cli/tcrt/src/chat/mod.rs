@@ -249,7 +249,7 @@ impl Chat {
         catch_up(&mut self.session, &tokens)?;
         self.session.save_file(&saved::state_path(path))?;
         saved::write(path, self.name(), &self.conversation)?;
-        self.say(format!("{} turns are in {}.", self.conversation.turns().len(), path.display()));
+        self.say(format!("{} holds {}.", path.display(), turns(self.conversation.turns().len())));
         Ok(())
     }
 
@@ -268,10 +268,15 @@ impl Chat {
             self.say(format!("{error}; the conversation will be read again"));
         }
         if let Some(turn) = self.conversation.turns().last() {
-            self.say(format!("{} turns, of which the last is:\n> {}\n{}", saved.turns.len(), turn.message, turn.reply));
+            let turns = turns(saved.turns.len());
+            self.say(format!("{turns}; the last is:\n> {}\n{}", turn.message, turn.reply));
         }
         Ok(())
     }
+}
+
+fn turns(count: usize) -> String {
+    if count == 1 { "1 turn".into() } else { format!("{count} turns") }
 }
 
 /// Has the session hold these tokens and no others.
