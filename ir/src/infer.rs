@@ -31,13 +31,13 @@ pub(crate) fn infer(op: &Op, operands: &Operands) -> Result<Type> {
             Ok(f32s(Dim::Tokens, times(2, half)?))
         }
         Op::RmsNorm { x, w, eps, chunk } => env.norm(*x, w, *eps, *chunk),
-        Op::RmsNormQ8 { x, w, eps } => env.norm(*x, w, *eps, None).map(q8),
+        Op::RmsNormQ8 { x, w, eps, planes } => q8(*planes, env.norm(*x, w, *eps, None)?),
         Op::Linear { x, w, bias, residual, .. } => env.linear(env.f32s(*x)?, w, bias.as_ref(), *residual),
         Op::LinearQ8 { x, w, bias, residual, .. } => {
             if !w.ty()?.dtype.is_quantized_weight() {
                 return Err("linear_q8 needs a quantized weight".to_string());
             }
-            env.linear(env.activation(*x, Dtype::Q8)?, w, bias.as_ref(), *residual)
+            env.linear(env.q8s(*x)?, w, bias.as_ref(), *residual)
         }
         Op::Rope { x, table } => {
             let (rows, width) = env.f32s(*x)?;
@@ -94,20 +94,28 @@ pub(crate) fn infer(op: &Op, operands: &Operands) -> Result<Type> {
             Ok(f32s(rows, width.checked_add(more).ok_or("too wide")?))
         }
         Op::Swiglu { x } => env.swiglu(*x),
-        Op::SwigluQ8 { x } => env.swiglu(*x).map(q8),
-        Op::QuantizeQ8 { x } => env.f32s(*x).map(|(rows, width)| q8(f32s(rows, width))),
+        Op::SwigluQ8 { x, planes } => q8(*planes, env.swiglu(*x)?),
+        Op::QuantizeQ8 { x, planes } => {
+            let (rows, width) = env.f32s(*x)?;
+            q8(*planes, f32s(rows, width))
+        }
     }
 }
 
 impl Operands<'_> {
-    fn activation(&self, value: Value, dtype: Dtype) -> Result<(Dim, u32)> {
+    /// A value of the first of these types, or of another of them.
+    fn activation(&self, value: Value, dtypes: &[Dtype]) -> Result<(Dim, u32)> {
         let ty = (self.types)(value).ok_or_else(|| format!("{value} is not defined before it"))?;
-        let shape = ty.as_activation().filter(|(_, width)| *width > 0 && ty.dtype == dtype);
-        shape.ok_or_else(|| format!("{value} has the type {ty}, not {dtype} rows"))
+        let shape = ty.as_activation().filter(|(_, width)| *width > 0 && dtypes.contains(&ty.dtype));
+        shape.ok_or_else(|| format!("{value} has the type {ty}, not {} rows", dtypes[0]))
     }
 
     fn f32s(&self, value: Value) -> Result<(Dim, u32)> {
-        self.activation(value, Dtype::F32)
+        self.activation(value, &[Dtype::F32])
+    }
+
+    fn q8s(&self, value: Value) -> Result<(Dim, u32)> {
+        self.activation(value, &[Dtype::Q8, Dtype::Q8x2])
     }
 
     /// The width of a value over the given rows.
@@ -175,8 +183,12 @@ fn f32s(rows: Dim, width: u32) -> Type {
     Type::activation(Dtype::F32, rows, width)
 }
 
-fn q8(ty: Type) -> Type {
-    Type { dtype: Dtype::Q8, ..ty }
+fn q8(planes: u32, ty: Type) -> Result<Type> {
+    match planes {
+        1 => Ok(Type { dtype: Dtype::Q8, ..ty }),
+        2 => Ok(Type { dtype: Dtype::Q8x2, ..ty }),
+        _ => Err(format!("{planes} planes; there are rows of 1 and of 2")),
+    }
 }
 
 fn matrix(weight: &Weight) -> Result<(u32, u32)> {

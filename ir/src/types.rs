@@ -44,6 +44,8 @@ pub enum Dtype {
     /// Activation rows in 8 bits. 32 consecutive inputs share the f32 scale `amax / 127`; each is
     /// `round(x * (127 / amax))`, ties to even, and 0 where `127 / amax` is not finite.
     Q8,
+    /// Two planes of [`Dtype::Q8`]: the second holds what the first leaves of each input, some 15 bits in all.
+    Q8x2,
 }
 
 impl Dtype {
@@ -53,7 +55,7 @@ impl Dtype {
 
     /// May a weight have it?
     pub fn is_weight(self) -> bool {
-        self != Dtype::Q8
+        !matches!(self, Dtype::Q8 | Dtype::Q8x2)
     }
 }
 
@@ -133,6 +135,7 @@ impl fmt::Display for Dtype {
                 write!(f, "{letter}{}g{}{min}", q.bits, q.group)
             }
             Dtype::Q8 => f.write_str("q8"),
+            Dtype::Q8x2 => f.write_str("q8x2"),
         }
     }
 }
@@ -146,6 +149,7 @@ impl FromStr for Dtype {
             "f16" => Ok(Dtype::F16),
             "bf16" => Ok(Dtype::Bf16),
             "q8" => Ok(Dtype::Q8),
+            "q8x2" => Ok(Dtype::Q8x2),
             _ => parse_quant(text).map(Dtype::Int).ok_or(()),
         }
     }

@@ -114,6 +114,19 @@ fn q8_rounds_groups_of_32_to_127_steps() {
     assert_close(&run(body, &[("t", &row), ("w", &w)], &[0]), &[-127.0 + 20.0 + 400.0, 1e-3]);
 }
 
+#[test]
+fn q8x2_keeps_what_the_first_plane_leaves() {
+    let row = [-127.0f32, 2.5, 0.4, 0.001];
+    let body = "%0: f32[n, 4] = embed @t: f32[1, 4]
+        %1: q8x2[n, 4] = quantize_q8 %0 {planes = 2}
+        %2: f32[n, 1] = linear_q8 %1, @w: i8g32[1, 4]
+        output %2";
+    // The first plane has -127, 2, 0, 0; the second steps of 0.5 / 127: 0.4 is 101.6 of them, 0.001 a quarter.
+    let step = 0.5f32 / 127.0;
+    let expected = -127.0 + 10.0 * 2.5 + 100.0 * 102.0 * step;
+    assert_close(&run(body, &[("t", &row), ("w", &[1.0, 10.0, 100.0, 1000.0])], &[0]), &[expected]);
+}
+
 fn tiny() -> Graph {
     parse(include_str!("tiny.ir")).unwrap()
 }

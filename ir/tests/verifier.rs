@@ -48,6 +48,7 @@ fn operands_must_fit() {
     assert_op("%1: f32[n, 2] = linear %0, @w: f32[2, 4], bias = @b: f32[3]", "length of the bias: 3, expected 2");
     assert_op("%1: f32[n, 2] = linear %0, @w: f32[2, 4], residual = %0", "width of %0: 4, expected 2");
     assert_op("%1: f32[n, 2] = linear_q8 %0, @w: i8g32[2, 4]", "%0 has the type f32[n, 4], not q8 rows");
+    assert_op("%1: q8[n, 4] = quantize_q8 %0 {planes = 3}", "3 planes; there are rows of 1 and of 2");
     assert_op("%1: f32[n, 4] = rms_norm %0, @w: f16[4] {eps = 0.1}", "@w: f16[4] is no f32 vector");
     assert_op("%1: f32[n, 4] = rms_norm %0, @w: f32[3] {eps = 0.1, chunk = 3}", "4 columns are not whole chunks of 3");
     assert_op("%1: f32[n, 2] = slice_cols %0 {begin = 3, end = 5}", "no columns 3..5 in 4");

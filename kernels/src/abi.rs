@@ -7,7 +7,7 @@
 //! wrote (DESIGN: SPMD execution).
 //!
 //! Padding: every f32 buffer row is padded to a multiple of 16 values, so kernels may always write whole blocks of 16
-//! output rows. Q8 rows are padded to a multiple of 32 inputs and the padding is zero. What lies in the padding of an f32
+//! output rows. Q8 and Q8x2 rows are padded to a multiple of 32 inputs and the padding is zero. What lies in the padding of an f32
 //! row is arbitrary: no kernel's result depends on it.
 //!
 //! # Safety
@@ -20,7 +20,7 @@
 //! - `begin <= end <= tasks(args, call)`, and no two threads run the same task;
 //! - outputs overlap no inputs, except that `residual` may be `y`, and `y` of an elementwise kernel may be `a` or `b`;
 //! - what an instruction reads has been written before its first task begins;
-//! - kinds, groups, heads and dims are those that a verified program may have: `linear_q8` takes quantized kinds,
+//! - kinds, groups, heads and dims are those that a verified program may have: `linear_q8` and `linear_q8x2` take quantized kinds,
 //!   `group` is a multiple of 32 for them, `heads` is a multiple of `kv_heads`, `head_dim` is even, no size is zero;
 //! - the CPU has the features that the variant needs (`table::select` sees to it).
 
@@ -170,7 +170,7 @@ pub struct RopeTableArgs {
     pub original: u32,
 }
 
-/// `y = x / sqrt(mean(x^2) + eps) * w`, as f32 (`rms_norm`) or as a Q8 row (`rms_norm_q8`). Task: one token or row.
+/// `y = x / sqrt(mean(x^2) + eps) * w`, as f32 (`rms_norm`) or as a Q8 or Q8x2 row (`rms_norm_q8`, `rms_norm_q8x2`). Task: one token or row.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct NormArgs {
@@ -186,7 +186,7 @@ pub struct NormArgs {
     pub over: u32,
 }
 
-/// f32 rows to Q8 rows (`quantize_q8`). Task: one token or row.
+/// f32 rows to Q8 or Q8x2 rows (`quantize_q8`, `quantize_q8x2`). Task: one token or row.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct QuantizeArgs {
@@ -198,7 +198,7 @@ pub struct QuantizeArgs {
     pub over: u32,
 }
 
-/// `y = alpha * (W x + bias) + residual`; `x` is f32 (`linear`) or Q8 rows (`linear_q8`). `bias` and `residual` may be
+/// `y = alpha * (W x + bias) + residual`; `x` is f32 (`linear`), Q8 rows (`linear_q8`) or Q8x2 rows (`linear_q8x2`). `bias` and `residual` may be
 /// null; `residual` may be `y` itself. Task: one block of 16 output rows, for all tokens.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -216,7 +216,7 @@ pub struct LinearArgs {
     pub over: u32,
 }
 
-/// `y = silu(x[0..dim]) * x[dim..2 dim]`, as f32 (`swiglu`) or as a Q8 row (`swiglu_q8`). Task: one token.
+/// `y = silu(x[0..dim]) * x[dim..2 dim]`, as f32 (`swiglu`) or as a Q8 or Q8x2 row (`swiglu_q8`, `swiglu_q8x2`). Task: one token.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SwigluArgs {
@@ -330,10 +330,10 @@ pub fn args_size(kernel: &str) -> Option<usize> {
     Some(match kernel {
         "embed" => size_of::<EmbedArgs>(),
         "rope_table" => size_of::<RopeTableArgs>(),
-        "rms_norm" | "rms_norm_q8" => size_of::<NormArgs>(),
-        "quantize_q8" => size_of::<QuantizeArgs>(),
-        "linear" | "linear_q8" => size_of::<LinearArgs>(),
-        "swiglu" | "swiglu_q8" | "swiglu_q8_groups" => size_of::<SwigluArgs>(),
+        "rms_norm" | "rms_norm_q8" | "rms_norm_q8x2" => size_of::<NormArgs>(),
+        "quantize_q8" | "quantize_q8x2" => size_of::<QuantizeArgs>(),
+        "linear" | "linear_q8" | "linear_q8x2" => size_of::<LinearArgs>(),
+        "swiglu" | "swiglu_q8" | "swiglu_q8x2" | "swiglu_q8_groups" | "swiglu_q8x2_groups" => size_of::<SwigluArgs>(),
         "rope_kv" => size_of::<RopeKvArgs>(),
         "attention" => size_of::<AttentionArgs>(),
         "gather_rows" => size_of::<GatherArgs>(),

@@ -31,7 +31,8 @@
 //! the minimum harmless.
 //!
 //! A Q8 activation row: for each 32 inputs 32 bytes of i8, their f32 scale, and two i16: `sum(q)` of the first 16 inputs and of the
-//! last; its stride is rounded up to 64 bytes.
+//! last; its stride is rounded up to 64 bytes. A Q8x2 row is two planes: a Q8 row, and at half its stride another with what the first
+//! leaves of each input. The second's scale is at most 1/254 of the first's, so the two have some 15 bits.
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
 
@@ -341,4 +342,9 @@ pub const Q8_GROUP_BYTES: usize = ACT_GROUP + 8;
 /// Bytes from one Q8 activation row to the next.
 pub const fn q8_row_bytes(cols: usize) -> usize {
     (padded_cols(cols) / ACT_GROUP * Q8_GROUP_BYTES).next_multiple_of(64)
+}
+
+/// Bytes from one Q8x2 activation row to the next.
+pub const fn q8x2_row_bytes(cols: usize) -> usize {
+    2 * q8_row_bytes(cols)
 }

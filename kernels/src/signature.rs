@@ -7,6 +7,8 @@ pub enum Takes {
     F32,
     /// A buffer of Q8 rows.
     Q8,
+    /// A buffer of Q8x2 rows.
+    Q8x2,
     /// A packed matrix.
     Matrix,
     /// A plain f32 vector.
@@ -51,7 +53,7 @@ const fn output(name: &'static str, takes: Takes) -> Operand {
     Operand { name, takes, optional: false, output: true }
 }
 
-use Takes::{F32, Matrix, Q8, Vector};
+use Takes::{F32, Matrix, Q8, Q8x2, Vector};
 
 /// Widths are those of the buffers and weights; a kernel that works over rows takes buffers that are over rows.
 /// `embed` reads the call's tokens, `gather_rows` reads a buffer over tokens and writes one over rows.
@@ -65,7 +67,9 @@ pub const SIGNATURES: &[Signature] = &[
     ),
     plain("rms_norm", &[input("x", F32), input("w", Vector), output("y", F32)], &[], &["eps"]),
     plain("rms_norm_q8", &[input("x", F32), input("w", Vector), output("y", Q8)], &[], &["eps"]),
+    plain("rms_norm_q8x2", &[input("x", F32), input("w", Vector), output("y", Q8x2)], &[], &["eps"]),
     plain("quantize_q8", &[input("x", F32), output("y", Q8)], &[], &[]),
+    plain("quantize_q8x2", &[input("x", F32), output("y", Q8x2)], &[], &[]),
     plain(
         "linear",
         &[input("x", F32), input("w", Matrix), optional("bias", Vector), optional("residual", F32), output("y", F32)],
@@ -78,8 +82,15 @@ pub const SIGNATURES: &[Signature] = &[
         &[],
         &["alpha"],
     ),
+    plain(
+        "linear_q8x2",
+        &[input("x", Q8x2), input("w", Matrix), optional("bias", Vector), optional("residual", F32), output("y", F32)],
+        &[],
+        &["alpha"],
+    ),
     plain("swiglu", &[input("x", F32), output("y", F32)], &[], &[]),
     plain("swiglu_q8", &[input("x", F32), output("y", Q8)], &[], &[]),
+    plain("swiglu_q8x2", &[input("x", F32), output("y", Q8x2)], &[], &[]),
     Signature {
         name: "rope_kv",
         operands: &[

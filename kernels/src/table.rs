@@ -176,19 +176,19 @@ macro_rules! plain {
     };
 }
 
-/// A kernel generic over the instruction set.
+/// A kernel generic over the instruction set, and perhaps over the planes of its Q8 rows.
 macro_rules! tiers {
-    ($($run:ident)::+) => {
+    ($run:ident $(, $planes:literal)?) => {
         &[
-            Variant { tier: Tier::Scalar, run: $($run)::+::<Scalar> },
+            Variant { tier: Tier::Scalar, run: drive::$run::<Scalar $(, $planes)?> },
             #[cfg(target_arch = "x86_64")]
-            Variant { tier: Tier::Avx2, run: $($run)::+::<Avx2> },
+            Variant { tier: Tier::Avx2, run: drive::$run::<Avx2 $(, $planes)?> },
             #[cfg(target_arch = "x86_64")]
-            Variant { tier: Tier::AvxVnni, run: $($run)::+::<AvxVnni> },
+            Variant { tier: Tier::AvxVnni, run: drive::$run::<AvxVnni $(, $planes)?> },
             #[cfg(target_arch = "x86_64")]
-            Variant { tier: Tier::Avx512, run: $($run)::+::<Avx512> },
+            Variant { tier: Tier::Avx512, run: drive::$run::<Avx512 $(, $planes)?> },
             #[cfg(target_arch = "aarch64")]
-            Variant { tier: Tier::Neon, run: $($run)::+::<Neon> },
+            Variant { tier: Tier::Neon, run: drive::$run::<Neon $(, $planes)?> },
         ]
     };
 }
@@ -198,15 +198,19 @@ pub const KERNELS: &[Kernel] = &[
     // One row of a table for each token: too little work to gain from vectors.
     Kernel { name: "embed", tasks: tasks::tokens, variants: plain!(drive::embed) },
     Kernel { name: "rope_table", tasks: tasks::tokens, variants: plain!(drive::rope_table) },
-    Kernel { name: "rms_norm", tasks: tasks::norm, variants: tiers!(drive::rms_norm) },
-    Kernel { name: "rms_norm_q8", tasks: tasks::norm, variants: tiers!(drive::rms_norm_q8) },
-    Kernel { name: "quantize_q8", tasks: tasks::quantize, variants: tiers!(drive::quantize_q8) },
-    Kernel { name: "linear", tasks: tasks::linear, variants: tiers!(drive::linear) },
-    Kernel { name: "linear_q8", tasks: tasks::linear, variants: tiers!(drive::linear_q8) },
-    Kernel { name: "swiglu", tasks: tasks::tokens, variants: tiers!(drive::swiglu) },
-    Kernel { name: "swiglu_q8", tasks: tasks::tokens, variants: tiers!(drive::swiglu_q8) },
-    Kernel { name: "rope_kv", tasks: tasks::rope_kv, variants: tiers!(drive::rope_kv) },
-    Kernel { name: "attention", tasks: tasks::attention, variants: tiers!(drive::attention) },
+    Kernel { name: "rms_norm", tasks: tasks::norm, variants: tiers!(rms_norm) },
+    Kernel { name: "rms_norm_q8", tasks: tasks::norm, variants: tiers!(rms_norm_q8, 1) },
+    Kernel { name: "rms_norm_q8x2", tasks: tasks::norm, variants: tiers!(rms_norm_q8, 2) },
+    Kernel { name: "quantize_q8", tasks: tasks::quantize, variants: tiers!(quantize_q8, 1) },
+    Kernel { name: "quantize_q8x2", tasks: tasks::quantize, variants: tiers!(quantize_q8, 2) },
+    Kernel { name: "linear", tasks: tasks::linear, variants: tiers!(linear) },
+    Kernel { name: "linear_q8", tasks: tasks::linear, variants: tiers!(linear_q8, 1) },
+    Kernel { name: "linear_q8x2", tasks: tasks::linear, variants: tiers!(linear_q8, 2) },
+    Kernel { name: "swiglu", tasks: tasks::tokens, variants: tiers!(swiglu) },
+    Kernel { name: "swiglu_q8", tasks: tasks::tokens, variants: tiers!(swiglu_q8, 1) },
+    Kernel { name: "swiglu_q8x2", tasks: tasks::tokens, variants: tiers!(swiglu_q8, 2) },
+    Kernel { name: "rope_kv", tasks: tasks::rope_kv, variants: tiers!(rope_kv) },
+    Kernel { name: "attention", tasks: tasks::attention, variants: tiers!(attention) },
     Kernel { name: "gather_rows", tasks: tasks::rows, variants: plain!(drive::gather_rows) },
     Kernel { name: "concat_cols", tasks: tasks::tokens, variants: plain!(drive::concat_cols) },
     Kernel { name: "add", tasks: tasks::elementwise, variants: plain!(drive::elementwise::<ops::Add>) },
@@ -216,8 +220,10 @@ pub const KERNELS: &[Kernel] = &[
 ];
 
 /// Kernels that no instruction of a program names: native code calls them where it cuts an instruction's work in other tasks.
-pub const PARTS: &[Kernel] =
-    &[Kernel { name: "swiglu_q8_groups", tasks: tasks::swiglu_groups, variants: tiers!(drive::swiglu_q8_groups) }];
+pub const PARTS: &[Kernel] = &[
+    Kernel { name: "swiglu_q8_groups", tasks: tasks::swiglu_groups, variants: tiers!(swiglu_q8_groups, 1) },
+    Kernel { name: "swiglu_q8x2_groups", tasks: tasks::swiglu_groups, variants: tiers!(swiglu_q8_groups, 2) },
+];
 
 /// The best variant of a kernel for a CPU with these features; None where no kernel has the name.
 pub fn select(name: &str, features: Features) -> Option<Chosen> {
@@ -229,7 +235,7 @@ pub fn select(name: &str, features: Features) -> Option<Chosen> {
 /// The arithmetic that the tiers of `linear_q8` share, without vectors; never selected: tests hold the tiers to it.
 #[cfg(target_arch = "x86_64")]
 pub const LINEAR_Q8_MIRROR: Chosen =
-    Chosen { kernel: "linear_q8", variant: "mirror", run: drive::linear_q8::<Mirror>, tasks: tasks::linear };
+    Chosen { kernel: "linear_q8", variant: "mirror", run: drive::linear_q8::<Mirror, 1>, tasks: tasks::linear };
 
 /// How many tasks a thread should take at a time: few enough that a slow thread does not hold the rest for long, many
 /// enough that taking them costs little.

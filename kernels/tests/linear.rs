@@ -1,4 +1,4 @@
-//! `linear` and `linear_q8`: every tier against the scalar reference, and against themselves in other batches.
+//! `linear`, `linear_q8` and `linear_q8x2`: every tier against the scalar reference, and against themselves in other batches.
 
 #![allow(unsafe_code, reason = "kernels are called through their ABI")]
 
@@ -25,16 +25,16 @@ struct Case {
 }
 
 impl Case {
-    fn new(kind: Kind, group: usize, (rows, cols): (usize, usize), n: usize, q8: bool) -> Case {
+    fn new(kind: Kind, group: usize, (rows, cols): (usize, usize), n: usize, planes: usize) -> Case {
         let mut noise = Noise((rows * 1000 + cols + n) as u64);
         let w = Packed::noise(kind, group, rows, cols, &mut noise);
         let floats: Vec<Vec<f32>> = (0..n).map(|_| noise.values(cols)).collect();
         let stride = padded_width(cols);
         let mut x = Aligned::rows(&floats, stride);
         let mut x_stride = 4 * stride;
-        if q8 {
-            x = quantized(&x, stride, cols, n);
-            x_stride = q8_row_bytes(cols);
+        if planes > 0 {
+            x = quantized(&x, stride, cols, n, planes);
+            x_stride = planes * q8_row_bytes(cols);
         }
         let y_stride = padded_width(rows);
         let residual = Aligned::rows(&(0..n).map(|_| noise.values(y_stride)).collect::<Vec<_>>(), y_stride);
@@ -68,18 +68,19 @@ impl Case {
     }
 }
 
-fn quantized(x: &Aligned, stride: usize, cols: usize, n: usize) -> Aligned {
-    let mut y = Aligned::new(n * q8_row_bytes(cols));
+fn quantized(x: &Aligned, stride: usize, cols: usize, n: usize, planes: usize) -> Aligned {
+    let y_stride = planes * q8_row_bytes(cols);
+    let mut y = Aligned::new(n * y_stride);
     let args = QuantizeArgs {
         x: x.ptr().cast(),
         y: y.mut_ptr(),
         x_stride: stride as u32,
-        y_stride: q8_row_bytes(cols) as u32,
+        y_stride: y_stride as u32,
         dim: cols as u32,
         over: Over::Tokens as u32,
     };
     // SAFETY: buffers are as large as the shapes say.
-    unsafe { run(&scalar("quantize_q8"), &args, &call_of(n)) };
+    unsafe { run(&scalar(if planes == 1 { "quantize_q8" } else { "quantize_q8x2" }), &args, &call_of(n)) };
     y
 }
 
@@ -96,14 +97,14 @@ struct Expected {
     what: String,
 }
 
-fn expected(name: &str, kinds: impl Iterator<Item = Kind>, q8: bool) -> Vec<Expected> {
+fn expected(name: &str, kinds: impl Iterator<Item = Kind>, planes: usize) -> Vec<Expected> {
     let mut all = Vec::new();
     for kind in kinds {
         // The largest |w| of noise.
         let largest = kind.format().map_or(1, |format| (0..=255).map(|q| format.value(q).abs()).max().unwrap_or(1));
         for shape in SHAPES {
             for group in groups(kind, shape.1) {
-                let case = Case::new(kind, group, shape, TOKENS[TOKENS.len() - 1], q8);
+                let case = Case::new(kind, group, shape, TOKENS[TOKENS.len() - 1], planes);
                 let what = format!("{name} {kind:?} g{group} {shape:?}");
                 let bound = 2e-6 * largest as f32 * shape.1 as f32 + 1e-6;
                 let values = [false, true].map(|extras| case.run(&scalar(name), 0, case.n, extras));
@@ -115,8 +116,8 @@ fn expected(name: &str, kinds: impl Iterator<Item = Kind>, q8: bool) -> Vec<Expe
     all
 }
 
-fn against_scalar(name: &str, q8: bool) {
-    let all = expected(name, Kind::ALL.into_iter().filter(|kind| !q8 || kind.is_quantized()), q8);
+fn against_scalar(name: &str, planes: usize) {
+    let all = expected(name, Kind::ALL.into_iter().filter(|kind| planes == 0 || kind.is_quantized()), planes);
     each_variant(name, |kernel| variant_against_scalar(kernel, &all));
 }
 
@@ -133,12 +134,34 @@ fn variant_against_scalar(kernel: &Chosen, all: &[Expected]) {
 
 #[test]
 fn linear_against_scalar() {
-    against_scalar("linear", false);
+    against_scalar("linear", 0);
 }
 
 #[test]
 fn linear_q8_against_scalar() {
-    against_scalar("linear_q8", true);
+    against_scalar("linear_q8", 1);
+}
+
+#[test]
+fn linear_q8x2_against_scalar() {
+    against_scalar("linear_q8x2", 2);
+}
+
+/// Two planes leave 1/254 of half of 1/127 of each input, which is at most 1 here.
+#[test]
+fn linear_q8x2_is_nearly_linear() {
+    let name = "linear";
+    for Expected { case, bound, values, what } in
+        expected(name, Kind::ALL.into_iter().filter(|kind| kind.is_quantized()), 0)
+    {
+        let (kind, group) = (case.w.kind, case.w.group);
+        let rounded = Case::new(kind, group, (case.w.rows, case.w.cols), case.n, 2);
+        for (extras, exact) in [false, true].into_iter().zip(values) {
+            let near = rounded.run(&scalar("linear_q8x2"), 0, case.n, extras);
+            // `bound` is 2e-6 for each input times the largest weight.
+            assert_close(&near, &exact, (1.0 / 127.0 / 254.0 / 2.0 / 2e-6 + 1.0) * bound, &what);
+        }
+    }
 }
 
 /// What tiers compute whose instructions this machine may not have.
@@ -146,7 +169,7 @@ fn linear_q8_against_scalar() {
 #[test]
 fn the_mirror_against_scalar() {
     let quantized = Kind::ALL.into_iter().filter(|kind| kind.is_quantized());
-    variant_against_scalar(&LINEAR_Q8_MIRROR, &expected("linear_q8", quantized, true));
+    variant_against_scalar(&LINEAR_Q8_MIRROR, &expected("linear_q8", quantized, 1));
 }
 
 /// Integer sums are exact and all tiers scale them alike.
@@ -157,7 +180,7 @@ fn all_tiers_of_linear_q8_agree_to_the_bit() {
         for kind in Kind::ALL.into_iter().filter(|kind| kind.is_quantized()) {
             for shape in SHAPES {
                 for group in groups(kind, shape.1) {
-                    let case = Case::new(kind, group, shape, 13, true);
+                    let case = Case::new(kind, group, shape, 13, 1);
                     let what = format!("{} {kind:?} g{group} {shape:?}", kernel.variant);
                     assert_eq!(case.run(kernel, 0, 13, true), case.run(&LINEAR_Q8_MIRROR, 0, 13, true), "{what}");
                 }
@@ -169,11 +192,11 @@ fn all_tiers_of_linear_q8_agree_to_the_bit() {
 /// Prefill, decode and ragged batches must agree to the bit.
 #[test]
 fn a_token_alone_equals_a_token_in_a_batch() {
-    for (name, q8) in [("linear", false), ("linear_q8", true)] {
+    for (name, planes) in [("linear", 0), ("linear_q8", 1), ("linear_q8x2", 2)] {
         each_variant(name, |kernel| {
-            for kind in Kind::ALL.into_iter().filter(|kind| !q8 || kind.is_quantized()) {
+            for kind in Kind::ALL.into_iter().filter(|kind| planes == 0 || kind.is_quantized()) {
                 let group = if kind.is_quantized() { 64 } else { 0 };
-                let case = Case::new(kind, group, (48, 288), 31, q8);
+                let case = Case::new(kind, group, (48, 288), 31, planes);
                 let together = case.run(kernel, 0, case.n, true);
                 for n in [1, 2, 3, 4, 5, 8] {
                     for first in (0..case.n - n).step_by(n) {
@@ -206,7 +229,7 @@ fn extreme_values() {
                 let size = matrix_bytes(kind, 16, 64, 64);
                 pack_quantized_block(kind, 64, &[row; 16], &mut data.bytes_mut()[..size]);
                 let w = Packed { kind, group: 64, rows: 16, cols: 64, data };
-                let x = quantized(&Aligned::rows(&[vec![x; 64]], 64), 64, 64, 1);
+                let x = quantized(&Aligned::rows(&[vec![x; 64]], 64), 64, 64, 1, 1);
                 let case = Case { w, x, x_stride: q8_row_bytes(64), bias: vec![], residual: Aligned::new(0), n: 1 };
                 let expected = case.run(&scalar("linear_q8"), 0, 1, false);
                 let bound = 1e-6 * expected[0].abs() + 1e-2;

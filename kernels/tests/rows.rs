@@ -35,9 +35,15 @@ fn dequantized(row: &[u8], cols: usize) -> Vec<f32> {
     q.iter().enumerate().take(cols).map(|(i, q)| f32::from(*q) * scales[i / ACT_GROUP]).collect()
 }
 
-/// What a kernel writes for `TOKENS` rows, as f32 or as Q8 bytes.
-fn rows_of(q8: bool, dim: usize, run: impl FnOnce(*mut u8, u32)) -> Vec<Vec<u8>> {
-    let stride = if q8 { q8_row_bytes(dim) } else { 4 * padded_width(dim) };
+/// What the two planes of a Q8x2 row give together.
+fn dequantized_x2(row: &[u8], cols: usize) -> Vec<f32> {
+    let (first, second) = row.split_at(row.len() / 2);
+    dequantized(first, cols).iter().zip(dequantized(second, cols)).map(|(a, b)| a + b).collect()
+}
+
+/// What a kernel writes for `TOKENS` rows, as f32 or, in so many planes, as Q8 bytes.
+fn rows_of(planes: usize, dim: usize, run: impl FnOnce(*mut u8, u32)) -> Vec<Vec<u8>> {
+    let stride = if planes > 0 { planes * q8_row_bytes(dim) } else { 4 * padded_width(dim) };
     let mut y = Aligned::new(TOKENS * stride);
     run(y.mut_ptr(), stride as u32);
     y.bytes().chunks(stride).take(TOKENS).map(<[u8]>::to_vec).collect()
@@ -62,12 +68,12 @@ fn assert_q8_close(actual: &[u8], expected: &[u8], dim: usize, what: &str) {
     }
 }
 
-fn norm(kernel: &Chosen, q8: bool, dim: usize) -> Vec<Vec<u8>> {
+fn norm(kernel: &Chosen, planes: usize, dim: usize) -> Vec<Vec<u8>> {
     let mut noise = Noise(dim as u64);
     let stride = padded_width(dim);
     let x = Aligned::rows(&(0..TOKENS).map(|_| noise.values(dim)).collect::<Vec<_>>(), stride);
     let w = noise.values(dim);
-    rows_of(q8, dim, |y, y_stride| {
+    rows_of(planes, dim, |y, y_stride| {
         let args = NormArgs {
             x: x.ptr().cast(),
             w: w.as_ptr(),
@@ -87,24 +93,24 @@ fn norm(kernel: &Chosen, q8: bool, dim: usize) -> Vec<Vec<u8>> {
 fn norms_against_scalar() {
     each_variant("rms_norm", |kernel| {
         for dim in WIDTHS {
-            for (a, e) in norm(kernel, false, dim).iter().zip(norm(&scalar("rms_norm"), false, dim)) {
+            for (a, e) in norm(kernel, 0, dim).iter().zip(norm(&scalar("rms_norm"), 0, dim)) {
                 assert_close(&floats(a, dim), &floats(&e, dim), 3e-6, &format!("dim {dim}"));
             }
         }
     });
     each_variant("rms_norm_q8", |kernel| {
         for dim in WIDTHS {
-            for (a, e) in norm(kernel, true, dim).iter().zip(norm(&scalar("rms_norm_q8"), true, dim)) {
+            for (a, e) in norm(kernel, 1, dim).iter().zip(norm(&scalar("rms_norm_q8"), 1, dim)) {
                 assert_q8_close(a, &e, dim, &format!("dim {dim}"));
             }
         }
     });
 }
 
-fn quantize(kernel: &Chosen, rows: &[Vec<f32>], dim: usize) -> Vec<Vec<u8>> {
+fn quantize(kernel: &Chosen, planes: usize, rows: &[Vec<f32>], dim: usize) -> Vec<Vec<u8>> {
     let stride = padded_width(dim);
     let x = Aligned::rows(rows, stride);
-    rows_of(true, dim, |y, y_stride| {
+    rows_of(planes, dim, |y, y_stride| {
         let args = QuantizeArgs {
             x: x.ptr().cast(),
             y,
@@ -124,8 +130,8 @@ fn quantize_against_scalar_and_its_error_bound() {
         for dim in WIDTHS {
             let mut noise = Noise(dim as u64);
             let rows: Vec<Vec<f32>> = (0..TOKENS).map(|_| noise.values(dim)).collect();
-            let actual = quantize(kernel, &rows, dim);
-            for ((a, e), x) in actual.iter().zip(quantize(&scalar("quantize_q8"), &rows, dim)).zip(&rows) {
+            let actual = quantize(kernel, 1, &rows, dim);
+            for ((a, e), x) in actual.iter().zip(quantize(&scalar("quantize_q8"), 1, &rows, dim)).zip(&rows) {
                 assert_eq!(q8_parts(a, dim).0, q8_parts(&e, dim).0, "dim {dim}");
                 assert_q8_close(a, &e, dim, &format!("dim {dim}"));
                 // Half a step of |x| <= 1.
@@ -139,7 +145,7 @@ fn quantize_against_scalar_and_its_error_bound() {
 fn quantizing_zeros_and_tiny_values_gives_zeros() {
     each_variant("quantize_q8", |kernel| {
         for value in [0.0, 1e-40, -1e-37] {
-            for row in quantize(kernel, &vec![vec![value; 40]; TOKENS], 40) {
+            for row in quantize(kernel, 1, &vec![vec![value; 40]; TOKENS], 40) {
                 let (q, scales, sums) = q8_parts(&row, 40);
                 assert!(
                     q.iter().all(|q| *q == 0) && scales.iter().all(|v| *v == 0.0) && sums.iter().all(|v| *v == [0, 0]),
@@ -150,13 +156,51 @@ fn quantizing_zeros_and_tiny_values_gives_zeros() {
     });
 }
 
-fn swiglu(kernel: &Chosen, q8: bool, dim: usize) -> Vec<Vec<u8>> {
+/// Two planes leave half of 1/254 of 1/127 of a group's largest value, besides what variants differ by.
+fn assert_x2_close(row: &[u8], exact: &[f32], differ: f32, what: &str) {
+    for (g, (actual, exact)) in
+        dequantized_x2(row, exact.len()).chunks(ACT_GROUP).zip(exact.chunks(ACT_GROUP)).enumerate()
+    {
+        let largest = exact.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+        assert_close(actual, exact, largest / 127.0 / 254.0 * 0.51 + differ, &format!("{what}, group {g}"));
+    }
+}
+
+#[test]
+fn two_planes_are_nearly_exact() {
+    let exact = |name: &str| scalar(name.trim_end_matches("_q8x2"));
+    each_variant("quantize_q8x2", |kernel| {
+        for dim in WIDTHS {
+            let mut noise = Noise(dim as u64);
+            let rows: Vec<Vec<f32>> = (0..TOKENS).map(|_| noise.values(dim)).collect();
+            for (row, x) in quantize(kernel, 2, &rows, dim).iter().zip(&rows) {
+                assert_x2_close(row, x, 0.0, &format!("dim {dim}"));
+            }
+        }
+    });
+    each_variant("rms_norm_q8x2", |kernel| {
+        for dim in WIDTHS {
+            for (row, x) in norm(kernel, 2, dim).iter().zip(norm(&exact(kernel.kernel), 0, dim)) {
+                assert_x2_close(row, &floats(&x, dim), 3e-6, &format!("dim {dim}"));
+            }
+        }
+    });
+    each_variant("swiglu_q8x2", |kernel| {
+        for dim in WIDTHS {
+            for (row, x) in swiglu(kernel, 2, dim).iter().zip(swiglu(&exact(kernel.kernel), 0, dim)) {
+                assert_x2_close(row, &floats(&x, dim), 2e-5, &format!("dim {dim}"));
+            }
+        }
+    });
+}
+
+fn swiglu(kernel: &Chosen, planes: usize, dim: usize) -> Vec<Vec<u8>> {
     let mut noise = Noise(dim as u64);
     let stride = padded_width(2 * dim);
     // Gates from −120 to 120: where exp overflows too.
     let row = |noise: &mut Noise| (0..2 * dim).map(|i| noise.value() * if i < dim { 120.0 } else { 1.0 }).collect();
     let x = Aligned::rows(&(0..TOKENS).map(|_| row(&mut noise)).collect::<Vec<_>>(), stride);
-    rows_of(q8, dim, |y, y_stride| {
+    rows_of(planes, dim, |y, y_stride| {
         let args = SwigluArgs { x: x.ptr().cast(), y, x_stride: stride as u32, y_stride, dim: dim as u32 };
         // SAFETY: buffers are as large as the shapes say.
         unsafe { run(kernel, &args, &call_of(TOKENS)) };
@@ -167,14 +211,14 @@ fn swiglu(kernel: &Chosen, q8: bool, dim: usize) -> Vec<Vec<u8>> {
 fn swiglu_against_scalar() {
     each_variant("swiglu", |kernel| {
         for dim in WIDTHS {
-            for (a, e) in swiglu(kernel, false, dim).iter().zip(swiglu(&scalar("swiglu"), false, dim)) {
+            for (a, e) in swiglu(kernel, 0, dim).iter().zip(swiglu(&scalar("swiglu"), 0, dim)) {
                 assert_close(&floats(a, dim), &floats(&e, dim), 2e-5, &format!("dim {dim}"));
             }
         }
     });
     each_variant("swiglu_q8", |kernel| {
         for dim in WIDTHS {
-            for (a, e) in swiglu(kernel, true, dim).iter().zip(swiglu(&scalar("swiglu_q8"), true, dim)) {
+            for (a, e) in swiglu(kernel, 1, dim).iter().zip(swiglu(&scalar("swiglu_q8"), 1, dim)) {
                 assert_q8_close(a, &e, dim, &format!("dim {dim}"));
             }
         }
@@ -184,14 +228,16 @@ fn swiglu_against_scalar() {
 /// However the columns are cut, they become what they become together.
 #[test]
 fn swiglu_by_groups_gives_the_same_row() {
-    each_variant("swiglu_q8_groups", |kernel| {
-        let tier = Tier::from_name(kernel.variant).unwrap();
-        let whole = select("swiglu_q8", Features::detect().limited_to(tier)).unwrap();
-        for dim in WIDTHS {
-            assert_eq!(swiglu(kernel, true, dim), swiglu(&whole, true, dim), "dim {dim}");
-        }
-    });
-    assert_eq!(swiglu(&scalar("swiglu_q8_groups"), true, 172), swiglu(&scalar("swiglu_q8"), true, 172));
+    for (name, by_groups, planes) in [("swiglu_q8", "swiglu_q8_groups", 1), ("swiglu_q8x2", "swiglu_q8x2_groups", 2)] {
+        each_variant(by_groups, |kernel| {
+            let tier = Tier::from_name(kernel.variant).unwrap();
+            let whole = select(name, Features::detect().limited_to(tier)).unwrap();
+            for dim in WIDTHS {
+                assert_eq!(swiglu(kernel, planes, dim), swiglu(&whole, planes, dim), "dim {dim}");
+            }
+        });
+        assert_eq!(swiglu(&scalar(by_groups), planes, 172), swiglu(&scalar(name), planes, 172));
+    }
 }
 
 /// What an elementwise kernel makes of two rows of noise, `y` being `a` or a buffer of its own.

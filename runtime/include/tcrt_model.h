@@ -69,7 +69,7 @@ typedef struct tcrt_matrix {
 
 /*
  * The kernels' arguments, by name of the kernel. Buffers hold one row for each token (or requested row), `*_stride` apart:
- * of f32 (padded to multiples of 16 values, strides in values) or of "q8" (strides in bytes). Tasks in brackets.
+ * of f32 (padded to multiples of 16 values, strides in values) or of "q8" or "q8x2" (strides in bytes). Tasks in brackets.
  */
 typedef struct tcrt_embed_args { /* embed [n] */
     tcrt_matrix table;
@@ -86,7 +86,7 @@ typedef struct tcrt_rope_table_args { /* rope_table [n] */
     uint32_t original;
 } tcrt_rope_table_args;
 
-typedef struct tcrt_norm_args { /* rms_norm, rms_norm_q8 [n or rows] */
+typedef struct tcrt_norm_args { /* rms_norm, rms_norm_q8, rms_norm_q8x2 [n or rows] */
     const float *x, *w;
     uint8_t *y;
     uint32_t x_stride, y_stride /* bytes */, dim;
@@ -94,13 +94,13 @@ typedef struct tcrt_norm_args { /* rms_norm, rms_norm_q8 [n or rows] */
     uint32_t over;
 } tcrt_norm_args;
 
-typedef struct tcrt_quantize_args { /* quantize_q8 [n or rows] */
+typedef struct tcrt_quantize_args { /* quantize_q8, quantize_q8x2 [n or rows] */
     const float *x;
     uint8_t *y;
     uint32_t x_stride, y_stride /* bytes */, dim, over;
 } tcrt_quantize_args;
 
-typedef struct tcrt_linear_args { /* linear, linear_q8 [w.rows / 16, rounded up] */
+typedef struct tcrt_linear_args { /* linear, linear_q8, linear_q8x2 [w.rows / 16, rounded up] */
     tcrt_matrix w;
     const uint8_t *x;
     const float *bias, *residual; /* or NULL */
@@ -110,7 +110,7 @@ typedef struct tcrt_linear_args { /* linear, linear_q8 [w.rows / 16, rounded up]
     uint32_t over;
 } tcrt_linear_args;
 
-typedef struct tcrt_swiglu_args { /* swiglu, swiglu_q8 [n], swiglu_q8_groups [n * groups of 32 columns, token-major] */
+typedef struct tcrt_swiglu_args { /* swiglu, swiglu_q8, swiglu_q8x2 [n], swiglu_q8_groups, swiglu_q8x2_groups [n * groups of 32 columns, token-major] */
     const float *x;
     uint8_t *y;
     uint32_t x_stride, y_stride /* bytes */, dim;
@@ -263,7 +263,7 @@ typedef struct tcrt_descriptor {
     uint64_t hidden_offset;
     uint32_t hidden_stride; /* bytes */
     uint32_t hidden_width;  /* values; 0: it does not say */
-    uint32_t hidden_kind;   /* 0: f32; 1: "q8", see kernels/src/layout.rs */
+    uint32_t hidden_kind;   /* 0: f32; 1: "q8"; 2: "q8x2"; see kernels/src/layout.rs */
     uint32_t unused;
 } tcrt_descriptor;
 

@@ -12,7 +12,7 @@ use crate::emit::Progress;
 use crate::export::CompileError;
 use crate::quantize::calibration::{DEFAULT_TEXT, tokens};
 use crate::quantize::{Job, QuantizeError, Quantized, choose, needs_text};
-use crate::recipe::{Activations, Assignment, Method, Recipe, assign};
+use crate::recipe::{Assignment, Method, Recipe, assign};
 
 /// The recipe with what `auto` chose, and the checkpoint's tensors, those on their grids that need more than rounding, with the format of
 /// each matrix. `text` is read in place of the default; where one is given, it also says which columns matter to rounding to nearest.
@@ -42,8 +42,8 @@ pub fn calibrate<'a>(
     // Layers are no bytes; what the bar shows is their part of the checkpoint.
     let bytes: u64 = tensors.values().map(|tensor| tensor.stored_bytes() as u64).sum();
     let progress = |done: u64, all: u64| -> ControlFlow<()> { progress(bytes / all * done, bytes) };
-    let quantize_activations = recipe.activations == Activations::Int8;
-    let job = Job { config, tensors, quantize_activations, windows: windows.as_deref(), progress: &progress };
+    let activations = recipe.activations;
+    let job = Job { config, tensors, activations, windows: windows.as_deref(), progress: &progress };
     if let (Some(bits), Some(windows)) = (recipe.auto, &windows) {
         let mut rules = choose(&job, windows, bits)?;
         // What the recipe itself says comes last, and counts.

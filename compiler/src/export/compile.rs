@@ -10,7 +10,7 @@ use crate::lower::{LowerError, ModelShape, lower};
 use crate::models;
 use crate::passes::{self, PassError};
 use crate::program::{CacheShape, Program};
-use crate::recipe::{Activations, Recipe, RecipeError, assign};
+use crate::recipe::{Recipe, RecipeError, assign};
 
 /// What the graph says of the largest call. Programs scale with what a session asks for.
 const BOUNDS: Bounds = Bounds { tokens: 512, rows: 512 };
@@ -45,7 +45,7 @@ pub fn compile(
     let weights = assign(recipe, config, tensors)?;
     let graph = models::build(config, &weights, BOUNDS).map_err(CompileError::Build)?;
     after_pass(FRONTEND, &graph);
-    let options = passes::Options { quantize_activations: recipe.activations == Activations::Int8 };
+    let options = passes::Options { activations: recipe.activations };
     let graph = passes::run(graph, &options, after_pass)?;
     let program = lower(&graph, shape(config))?;
     Ok(Compiled { graph, program })

@@ -38,7 +38,7 @@ pub fn select(graph: &Graph) -> Result<Selected, LowerError> {
     let (mut buffers, mut instructions) = (Vec::new(), Vec::new());
     for (value, node) in graph.iter() {
         buffers.push(buffer(value, node)?);
-        instructions.push(selector.instruction(value, node)?);
+        instructions.push(selector.instruction(graph, value, node)?);
     }
     Ok(Selected { weights: selector.weights, buffers, instructions, logits: graph.output.0 })
 }
@@ -49,15 +49,16 @@ fn buffer(value: Value, node: &Node) -> Result<Buffer, LowerError> {
     let kind = match node.ty.dtype {
         Dtype::F32 => BufferKind::F32,
         Dtype::Q8 => BufferKind::Q8,
+        Dtype::Q8x2 => BufferKind::Q8x2,
         Dtype::F16 | Dtype::Bf16 | Dtype::Int(_) => return Err(bad()),
     };
     Ok(Buffer { name: value.to_string(), kind, width, over_rows: rows == Dim::Rows, offset: 0 })
 }
 
 impl Selector {
-    fn instruction(&mut self, value: Value, node: &Node) -> Result<Instruction, LowerError> {
+    fn instruction(&mut self, graph: &Graph, value: Value, node: &Node) -> Result<Instruction, LowerError> {
         let no_kernel = || LowerError::NoKernel(format!("{value} = {}", node.op.name()));
-        let mut kernel = self.kernel(&node.op)?.ok_or_else(no_kernel)?;
+        let mut kernel = self.kernel(graph, &node.op)?.ok_or_else(no_kernel)?;
         kernel.operands.push(Operand::Buffer(value.0));
         Ok(Instruction {
             kernel: signature::find(kernel.name).ok_or_else(no_kernel)?,
@@ -70,7 +71,7 @@ impl Selector {
     }
 
     /// Operands, ints and floats in the order of `signature.rs`; `None` for an op that no kernel computes.
-    fn kernel(&mut self, op: &Op) -> Result<Option<Kernel>, LowerError> {
+    fn kernel(&mut self, graph: &Graph, op: &Op) -> Result<Option<Kernel>, LowerError> {
         let kernel =
             |name, operands: Vec<Operand>, ints: Vec<i64>, floats: Vec<f32>| Kernel { name, operands, ints, floats };
         Ok(Some(match op {
@@ -84,16 +85,26 @@ impl Selector {
             Op::RmsNorm { x, w, eps, chunk: None } => {
                 kernel("rms_norm", vec![read(*x), self.weight(w)?], vec![], vec![*eps])
             }
-            Op::RmsNormQ8 { x, w, eps } => kernel("rms_norm_q8", vec![read(*x), self.weight(w)?], vec![], vec![*eps]),
-            Op::QuantizeQ8 { x } => kernel("quantize_q8", vec![read(*x)], vec![], vec![]),
+            Op::RmsNormQ8 { x, w, eps, planes } => {
+                let name = if *planes == 1 { "rms_norm_q8" } else { "rms_norm_q8x2" };
+                kernel(name, vec![read(*x), self.weight(w)?], vec![], vec![*eps])
+            }
+            Op::QuantizeQ8 { x, planes } => {
+                let name = if *planes == 1 { "quantize_q8" } else { "quantize_q8x2" };
+                kernel(name, vec![read(*x)], vec![], vec![])
+            }
             Op::Linear { x, w, bias, residual, alpha } => {
                 kernel("linear", self.linear(*x, w, bias.as_ref(), *residual)?, vec![], vec![*alpha])
             }
             Op::LinearQ8 { x, w, bias, residual, alpha } => {
-                kernel("linear_q8", self.linear(*x, w, bias.as_ref(), *residual)?, vec![], vec![*alpha])
+                let name = if graph.ty(*x).dtype == Dtype::Q8 { "linear_q8" } else { "linear_q8x2" };
+                kernel(name, self.linear(*x, w, bias.as_ref(), *residual)?, vec![], vec![*alpha])
             }
             Op::Swiglu { x } => kernel("swiglu", vec![read(*x)], vec![], vec![]),
-            Op::SwigluQ8 { x } => kernel("swiglu_q8", vec![read(*x)], vec![], vec![]),
+            Op::SwigluQ8 { x, planes } => {
+                let name = if *planes == 1 { "swiglu_q8" } else { "swiglu_q8x2" };
+                kernel(name, vec![read(*x)], vec![], vec![])
+            }
             Op::RopeKv { qkv, table, q_norm, k_norm, layer, heads, kv_heads, head_dim, eps } => kernel(
                 "rope_kv",
                 vec![read(*qkv), read(*table), self.optional(q_norm.as_ref())?, self.optional(k_norm.as_ref())?],
@@ -203,7 +214,7 @@ fn weight_type(dtype: Dtype) -> Option<WeightType> {
             let is_it = |format: Format| (format.bits as u8, scheme(format)) == (quant.bits, quant.scheme);
             (Kind::ALL.into_iter().find(|kind| kind.format().is_some_and(is_it))?, quant.group)
         }
-        Dtype::Q8 => return None,
+        Dtype::Q8 | Dtype::Q8x2 => return None,
     };
     (kind.is_quantized() == (group > 0) && group.is_multiple_of(32)).then_some(WeightType { kind, group })
 }

@@ -16,7 +16,7 @@ fn program(config: &ModelConfig, recipe: &str) -> Program {
     let recipe = Recipe::from_json(recipe).unwrap();
     let weights = assign(&recipe, config, &tiny_tensors(config)).unwrap();
     let graph = models::build(config, &weights, BOUNDS).unwrap();
-    let options = passes::Options { quantize_activations: recipe.activations == Activations::Int8 };
+    let options = passes::Options { activations: recipe.activations };
     let graph = passes::run(graph, &options, &mut |_, _| {}).unwrap();
     lower(&graph, shape(config)).unwrap()
 }
@@ -143,7 +143,7 @@ fn mixed_types_of_q_k_and_v_lower() {
         %8: f32[m, 16] = gather_rows %7
         output %8
     }";
-    let options = passes::Options { quantize_activations: true };
+    let options = passes::Options { activations: Activations::Int8 };
     let graph = passes::run(tc_ir::parse(text).unwrap(), &options, &mut |_, _| {}).unwrap();
     let program = lower(&graph, shape(&tiny_config())).unwrap();
     let names: Vec<&str> = program.instructions.iter().map(|instruction| instruction.kernel.name).collect();

@@ -12,9 +12,9 @@ use super::rewrite::rewrite;
 pub(super) fn run(graph: &Graph) -> Graph {
     let uses = graph.use_counts();
     rewrite(graph, |rewriter, _, op| match op {
-        Op::QuantizeQ8 { x: norm } if uses[norm.index()] == 1 => match graph.op(*norm) {
+        Op::QuantizeQ8 { x: norm, planes } if uses[norm.index()] == 1 => match graph.op(*norm) {
             Op::RmsNorm { x, w, eps, chunk: None } => {
-                Some(rewriter.emit(Op::RmsNormQ8 { x: *x, w: w.clone(), eps: *eps }))
+                Some(rewriter.emit(Op::RmsNormQ8 { x: *x, w: w.clone(), eps: *eps, planes: *planes }))
             }
             _ => None,
         },

@@ -12,8 +12,8 @@ use super::rewrite::rewrite;
 pub(super) fn run(graph: &Graph) -> Graph {
     let uses = graph.use_counts();
     rewrite(graph, |rewriter, _, op| match *op {
-        Op::QuantizeQ8 { x: swiglu } if uses[swiglu.index()] == 1 => match *graph.op(swiglu) {
-            Op::Swiglu { x } => Some(rewriter.emit(Op::SwigluQ8 { x })),
+        Op::QuantizeQ8 { x: swiglu, planes } if uses[swiglu.index()] == 1 => match *graph.op(swiglu) {
+            Op::Swiglu { x } => Some(rewriter.emit(Op::SwigluQ8 { x, planes })),
             _ => None,
         },
         _ => None,

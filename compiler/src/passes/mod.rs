@@ -20,6 +20,8 @@ mod rewrite;
 
 use tc_ir::{Graph, InvalidGraph, verify};
 
+use crate::recipe::Activations;
+
 #[derive(Clone, Copy, Debug)]
 pub struct Pass {
     pub name: &'static str,
@@ -29,8 +31,8 @@ pub struct Pass {
 
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Quantized weights meet activations in 8 bits, not in f32.
-    pub quantize_activations: bool,
+    /// What quantized weights meet.
+    pub activations: Activations,
 }
 
 /// All passes in the order they run.
@@ -44,8 +46,13 @@ pub const PASSES: &[Pass] = &[
     always("fuse-swiglu", fuse_swiglu::run),
     Pass {
         name: "quantize-activations",
-        run: quantize_activations::run,
-        enabled: |options| options.quantize_activations,
+        run: quantize_activations::run::<1>,
+        enabled: |options| options.activations == Activations::Int8,
+    },
+    Pass {
+        name: "quantize-activations-int16",
+        run: quantize_activations::run::<2>,
+        enabled: |options| options.activations == Activations::Int16,
     },
     always("cse", cse::run),
     always("fuse-norm-quant", fuse_norm_quant::run),

@@ -1,8 +1,10 @@
 //! What lowering makes and emitters write: one linear list of instructions over planned memory. The fields are those of
 //! `runtime/schema/program.fbs`, which says what they mean; here are only the ones that a file does not have.
 
-use tc_kernels::layout::{matrix_bytes, padded_width, q8_row_bytes};
+use tc_kernels::layout::matrix_bytes;
 use tc_kernels::signature::Signature;
+
+pub use tcrt::program::BufferKind;
 
 use crate::recipe::WeightType;
 
@@ -76,31 +78,12 @@ pub struct Buffer {
     pub offset: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BufferKind {
-    F32,
-    Q8,
-}
-
-impl BufferKind {
-    pub fn name(self) -> &'static str {
-        match self {
-            BufferKind::F32 => "f32",
-            BufferKind::Q8 => "q8",
-        }
-    }
-}
-
 impl Buffer {
     /// Bytes from one token (or row) to the next; a multiple of 64, but not of 1024: a matmul's results for all tokens would
     /// lie in a few sets of the cache, and push each other out before their lines are full.
     pub fn stride(&self) -> u64 {
-        let width = self.width as usize;
-        let bytes = match self.kind {
-            BufferKind::F32 => 4 * padded_width(width) as u64,
-            BufferKind::Q8 => q8_row_bytes(width) as u64,
-        };
-        if bytes.is_multiple_of(1024) { bytes + 64 } else { bytes }
+        let bytes = self.kind.row_bytes(self.width as usize);
+        (if bytes.is_multiple_of(1024) { bytes + self.kind.alignment() } else { bytes }) as u64
     }
 
     /// Bytes for one token (or row) in its arena.

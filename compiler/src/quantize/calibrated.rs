@@ -15,13 +15,13 @@ use crate::checkpoint::Tensor;
 use crate::config::ModelConfig;
 use crate::emit::Progress;
 use crate::models::Half;
-use crate::recipe::{Assignment, Method};
+use crate::recipe::{Activations, Assignment, Method};
 
 pub struct Job<'a> {
     pub config: &'a ModelConfig,
     /// As the checkpoint has them.
     pub tensors: &'a BTreeMap<String, Tensor>,
-    pub quantize_activations: bool,
+    pub activations: Activations,
     /// The text's tokens; without, no method may need any.
     pub windows: Option<&'a [Vec<u32>]>,
     pub progress: Progress<'a>,
@@ -129,16 +129,15 @@ impl Job<'_> {
         for (readers, seen) in place.1.readers().iter().zip(&seen) {
             self.matrices(weights, &names(readers), Some(seen), quantized)?;
         }
-        let quantize_activations = self.quantize_activations;
-        let run =
-            HalfRun { config: self.config, tensors: &quantized.tensors, weights: Some(weights), quantize_activations };
+        let activations = self.activations;
+        let run = HalfRun { config: self.config, tensors: &quantized.tensors, weights: Some(weights), activations };
         stream.rounded = run.output(place, &stream.rounded)?;
         Ok(())
     }
 
     /// Runs halves with every matrix in f32.
     pub fn floats<'b>(&'b self, tensors: &'b BTreeMap<String, Tensor>) -> HalfRun<'b> {
-        HalfRun { config: self.config, tensors, weights: None, quantize_activations: false }
+        HalfRun { config: self.config, tensors, weights: None, activations: Activations::F32 }
     }
 
     /// The inputs of half a layer, with their drift where it is wanted. The exact text goes on to the next half.

@@ -12,7 +12,7 @@ use super::*;
 use crate::config::ModelConfig;
 use crate::emit::{Artifact, Constants, pte};
 use crate::models::Half;
-use crate::recipe::{Assignment, Group, Method, Recipe, Rule, assign};
+use crate::recipe::{Activations, Assignment, Group, Method, Recipe, Rule, assign};
 use crate::testing::{noise, tiny_config, tiny_tensors};
 
 fn quantized_kinds() -> impl Iterator<Item = (Kind, Format)> {
@@ -212,7 +212,7 @@ fn halves_one_by_one_give_what_the_whole_model_gives() {
     let windows = windows();
     let mut hidden = Hidden::embed(&config, &tensors["embed"], None, &windows).unwrap();
     for place in calibrated::places(&config) {
-        let run = HalfRun { config: &config, tensors: &tensors, weights: None, quantize_activations: false };
+        let run = HalfRun { config: &config, tensors: &tensors, weights: None, activations: Activations::F32 };
         hidden = run.output(place, &hidden).unwrap();
     }
     let mut inputs: Vec<f32> = Vec::new();
@@ -248,7 +248,7 @@ fn halves_one_by_one_give_what_the_whole_model_gives() {
 }
 
 fn job<'a>(config: &'a ModelConfig, tensors: &'a BTreeMap<String, Tensor>, windows: Option<&'a [Vec<u32>]>) -> Job<'a> {
-    Job { config, tensors, quantize_activations: true, windows, progress: &|_, _| ControlFlow::Continue(()) }
+    Job { config, tensors, activations: Activations::Int8, windows, progress: &|_, _| ControlFlow::Continue(()) }
 }
 
 fn run(recipe: &str) -> (BTreeMap<String, Tensor>, Assignment) {

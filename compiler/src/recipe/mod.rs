@@ -55,6 +55,8 @@ pub enum Activations {
     /// Rounded to int8 in groups of 32: the fast path.
     #[default]
     Int8,
+    /// Rounded to int8, and what that leaves to int8 again: some 15 bits, at twice the products.
+    Int16,
     /// As they are: exact, and slower.
     F32,
 }
@@ -163,6 +165,7 @@ impl std::fmt::Display for Recipe {
         }
         match self.activations {
             Activations::Int8 => Ok(()),
+            Activations::Int16 => write!(f, ", activations int16"),
             Activations::F32 => write!(f, ", activations f32"),
         }
     }

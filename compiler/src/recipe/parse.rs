@@ -97,7 +97,7 @@ impl Recipe {
             }
             "activations" => {
                 entry.only(&["dtype"], false)?;
-                demands.push((entry.key.to_string(), entry.text("dtype", activations, "int8 or f32")?));
+                demands.push((entry.key.to_string(), entry.text("dtype", activations, "int8, int16 or f32")?));
             }
             key if key.starts_with("linear:") => self.linear = Some(linear(key, entry, demands)?),
             _ => self.embedding = Some(embedding(entry)?),
@@ -296,6 +296,7 @@ pub(super) fn float_kind(name: &str) -> Option<Kind> {
 fn activations(name: &str) -> Option<Activations> {
     match name {
         "int8" => Some(Activations::Int8),
+        "int16" => Some(Activations::Int16),
         name => (float_kind(name) == Some(Kind::F32)).then_some(Activations::F32),
     }
 }

@@ -40,6 +40,7 @@ fn torchchat_recipes() {
         (r#"{"embedding:wx": {"bitwidth": 2, "groupsize": 32}}"#, embedding(Kind::I2Min, Group::Of(32))),
         (r#"{"embedding:kind": {"kind": "k6"}}"#, embedding(Kind::K6, Group::Of(256))),
         (r#"{"activations": {"dtype": "f32"}}"#, Recipe { activations: Activations::F32, ..Recipe::default() }),
+        (r#"{"activations": {"dtype": "int16"}}"#, Recipe { activations: Activations::Int16, ..Recipe::default() }),
     ];
     for (json, recipe) in table {
         assert_eq!(Recipe::from_json(json).unwrap(), recipe, "{json}");
@@ -63,6 +64,7 @@ fn what_is_unknown_is_named() {
         (r#"{"linear:int4": {"group_size": 32, "groupsize": 64}}"#, "contradict"),
         (r#"{"linear:int4": {}, "linear:int8": {}}"#, "linear:int4 and linear:int8 contradict"),
         (r#"{"linear:a8w4dq": {}, "activations": {"dtype": "f32"}}"#, "contradict"),
+        (r#"{"linear:a8w4dq": {}, "activations": {"dtype": "int16"}}"#, "contradict"),
         (r#"{"embedding": {"bitwidth": 9}}"#, "embedding.bitwidth is 9, but must be one of 1 to 8"),
         (r#"{"embedding": {"bitwidth": 0}}"#, "embedding.bitwidth is 0"),
         (r#"{"embedding": {"bitwidth": 4.5}}"#, "embedding.bitwidth is 4.5"),

@@ -3,6 +3,7 @@
 use tc_ir::interp::{Batch, Interpreter};
 use tc_ir::{Graph, Op, parse};
 use tcc_core::passes::{Options, run};
+use tcc_core::recipe::Activations;
 
 use super::models::{self, Model};
 
@@ -34,13 +35,17 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 #[test]
 fn every_pass_keeps_the_meaning() {
     for model in models::all() {
-        for quantize_activations in [false, true] {
-            let stages = stages(&model, Options { quantize_activations });
+        for activations in [Activations::F32, Activations::Int8, Activations::Int16] {
+            let stages = stages(&model, Options { activations });
             let results: Vec<Vec<f32>> = stages.iter().map(|(_, graph)| results(graph)).collect();
             for (index, pair) in results.windows(2).enumerate() {
                 let pass = &stages[index + 1].0;
-                // Rounding activations to 8 bits; every other pass at most reorders products.
-                let bound = if pass == "quantize-activations" { 0.05 } else { 1e-5 };
+                let bound = match pass.as_str() {
+                    "quantize-activations" => 0.05,
+                    "quantize-activations-int16" => 2e-4,
+                    // Every other pass at most reorders products.
+                    _ => 1e-5,
+                };
                 let distance = distance(&pair[0], &pair[1]);
                 assert!(distance <= bound, "{} after {pass}: {distance}", model.name);
             }
@@ -51,7 +56,7 @@ fn every_pass_keeps_the_meaning() {
 #[test]
 fn every_stage_prints_and_parses_back() {
     for model in models::all() {
-        for (pass, graph) in stages(&model, Options { quantize_activations: true }) {
+        for (pass, graph) in stages(&model, Options { activations: Activations::Int8 }) {
             assert_eq!(parse(&graph.to_string()).unwrap(), graph, "{} after {pass}", model.name);
         }
     }
@@ -65,7 +70,7 @@ fn count(graph: &Graph, name: &str) -> usize {
 #[test]
 fn nothing_plain_remains() {
     for model in models::all() {
-        let (_, graph) = stages(&model, Options { quantize_activations: true }).pop().unwrap();
+        let (_, graph) = stages(&model, Options { activations: Activations::Int8 }).pop().unwrap();
         for name in ["attention", "rope", "slice_cols", "scale", "add"] {
             assert_eq!(count(&graph, name), 0, "{name} in {}\n{graph}", model.name);
         }
@@ -76,7 +81,7 @@ fn nothing_plain_remains() {
 #[test]
 fn an_int4_layer_is_ten_kernels() {
     let model = models::all()[1];
-    let (_, graph) = stages(&model, Options { quantize_activations: true }).pop().unwrap();
+    let (_, graph) = stages(&model, Options { activations: Activations::Int8 }).pop().unwrap();
     let names: Vec<&str> = graph.nodes.iter().map(|node| node.op.name()).collect();
     let layer = [
         "rms_norm_q8",

@@ -118,7 +118,9 @@ impl<'g> Interpreter<'g> {
                 let chunk = chunk.map_or(get(*x).width, |chunk| chunk as usize);
                 get(*x).rms_norm(&self.vector(w), *eps, chunk)
             }
-            Op::RmsNormQ8 { x, w, eps } => get(*x).rms_norm(&self.vector(w), *eps, get(*x).width).quantize_q8(),
+            Op::RmsNormQ8 { x, w, eps, planes } => {
+                get(*x).rms_norm(&self.vector(w), *eps, get(*x).width).quantize_q8(*planes)
+            }
             Op::Linear { x, w, bias, residual, alpha } | Op::LinearQ8 { x, w, bias, residual, alpha } => {
                 let bias = bias.as_ref().map(|bias| self.vector(bias));
                 let y = linear(&self.matrix(w), get(*x), bias.as_deref()).map(|y| alpha * y);
@@ -153,8 +155,8 @@ impl<'g> Interpreter<'g> {
             Op::SliceCols { x, begin, end } => get(*x).slice_cols(*begin as usize, *end as usize),
             Op::ConcatCols { a, b } => get(*a).concat_cols(get(*b)),
             Op::Swiglu { x } => swiglu(get(*x)),
-            Op::SwigluQ8 { x } => swiglu(get(*x)).quantize_q8(),
-            Op::QuantizeQ8 { x } => get(*x).quantize_q8(),
+            Op::SwigluQ8 { x, planes } => swiglu(get(*x)).quantize_q8(*planes),
+            Op::QuantizeQ8 { x, planes } => get(*x).quantize_q8(*planes),
         })
     }
 

@@ -69,13 +69,16 @@ impl Tensor {
         y
     }
 
-    /// The values that remain of q8 rows; `Dtype::Q8` says how they round.
-    pub(super) fn quantize_q8(&self) -> Tensor {
+    /// The values that remain of q8 rows; `Dtype::Q8` says how they round. A further plane adds what remains of the rest.
+    pub(super) fn quantize_q8(&self, planes: u32) -> Tensor {
         let mut y = self.clone();
         for row in y.data.chunks_exact_mut(self.width) {
             row.chunks_mut(Q8_GROUP).for_each(round_group);
         }
-        y
+        match planes {
+            0 | 1 => y,
+            _ => y.zip(&self.zip(&y, |x, y| x - y).quantize_q8(planes - 1), |y, rest| y + rest),
+        }
     }
 }
 

@@ -76,16 +76,16 @@ ops! {
         layer: u32, heads: u32, kv_heads: u32, head_dim: u32, scale: f32, window: Option<u32> = None
     }
 
-    /// f32 rows to q8 rows.
-    QuantizeQ8 "quantize_q8" (x: Value) {}
+    /// f32 rows to q8 rows, or to q8x2 rows of two planes.
+    QuantizeQ8 "quantize_q8" (x: Value) { planes: u32 = 1 }
 
     /// `quantize_q8(rms_norm(x, w))`.
-    RmsNormQ8 "rms_norm_q8" (x: Value, w: Weight) { eps: f32 }
+    RmsNormQ8 "rms_norm_q8" (x: Value, w: Weight) { eps: f32, planes: u32 = 1 }
 
     /// `quantize_q8(swiglu(x))`.
-    SwigluQ8 "swiglu_q8" (x: Value) {}
+    SwigluQ8 "swiglu_q8" (x: Value) { planes: u32 = 1 }
 
-    /// `linear` of a quantized weight with q8 rows.
+    /// `linear` of a quantized weight with q8 or q8x2 rows.
     LinearQ8 "linear_q8" (x: Value, w: Weight, bias: Option<Weight>, residual: Option<Value>) { alpha: f32 = 1.0 }
 }
 

@@ -15,7 +15,7 @@ use crate::pack::{Block, unpack_row};
 
 use super::Isa;
 use super::cached::{ATTENTION_TOKENS, Heads, RopeKv};
-use super::q8::{self, Q8Group};
+use super::q8::{self, GroupsMut};
 use super::scalar;
 use super::views::{Epilogue, Q8Rows, Rows};
 
@@ -41,10 +41,11 @@ unsafe fn row_mut<'a>(y: *mut f32, stride: u32, t: u32, width: u32) -> &'a mut [
 }
 
 /// # Safety
-/// `y + t * stride` (bytes) holds a Q8 row of `width` inputs that is the caller's alone during `'a`.
-unsafe fn q8_row_mut<'a>(y: *mut u8, stride: u32, t: u32, width: u32) -> &'a mut [Q8Group] {
+/// `y + t * stride` (bytes) holds a Q8 or Q8x2 row of `width` inputs that is the caller's alone during `'a`.
+unsafe fn q8_row_mut<'a, const PLANES: usize>(y: *mut u8, stride: u32, t: u32, width: u32) -> GroupsMut<'a> {
+    let stride = stride as usize;
     // SAFETY: promised by the caller.
-    unsafe { q8::groups_mut(y.add(t as usize * stride as usize), 0..q8::groups(width as usize)) }
+    unsafe { GroupsMut::from_raw::<PLANES>(y.add(t as usize * stride), stride, 0..q8::groups(width as usize)) }
 }
 
 fn count(over: u32, call: &Call) -> u32 {
@@ -177,25 +178,36 @@ pub unsafe extern "C" fn rms_norm<I: Isa>(args: *const c_void, call: *const Call
     }
 }
 
-pub unsafe extern "C" fn rms_norm_q8<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+pub unsafe extern "C" fn rms_norm_q8<I: Isa, const PLANES: usize>(
+    args: *const c_void,
+    call: *const Call,
+    begin: u32,
+    end: u32,
+) {
     // SAFETY: the ABI.
     let (isa, (args, _)) = unsafe { (I::assume(), read::<NormArgs>(args, call)) };
     for t in begin..end {
         // SAFETY: the ABI.
         unsafe {
-            let y = q8_row_mut(args.y, args.y_stride, t, args.dim);
+            let y = q8_row_mut::<PLANES>(args.y, args.y_stride, t, args.dim);
             isa.rms_norm_q8(row(args.x, args.x_stride, t, args.dim), row(args.w, 0, 0, args.dim), args.eps, y);
         }
     }
 }
 
-pub unsafe extern "C" fn quantize_q8<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+pub unsafe extern "C" fn quantize_q8<I: Isa, const PLANES: usize>(
+    args: *const c_void,
+    call: *const Call,
+    begin: u32,
+    end: u32,
+) {
     // SAFETY: the ABI.
     let (isa, (args, _)) = unsafe { (I::assume(), read::<QuantizeArgs>(args, call)) };
     for t in begin..end {
         // SAFETY: the ABI.
         unsafe {
-            isa.quantize_q8(row(args.x, args.x_stride, t, args.dim), q8_row_mut(args.y, args.y_stride, t, args.dim));
+            let y = q8_row_mut::<PLANES>(args.y, args.y_stride, t, args.dim);
+            isa.quantize_q8(row(args.x, args.x_stride, t, args.dim), y);
         }
     }
 }
@@ -205,14 +217,14 @@ const RESIDENT_WEIGHTS: usize = 256 << 10;
 /// Bytes of inputs that stay in the first cache while those weights pass by.
 const RESIDENT_INPUTS: usize = 24 << 10;
 
-/// Calls `part(block, first token, tokens)` for the blocks `begin..end` and `count` tokens, in the order that loads the least.
-/// `least` is how many tokens the kernel works on at a time.
+/// Calls `part(block, first row, rows)` for the blocks `begin..end` and `count` rows of `x`, `stride` bytes apart, in the order that loads
+/// the least. `least` is how many rows the kernel works on at a time.
 ///
 /// # Safety
 /// As the ABI says.
 unsafe fn each_part(
     args: &LinearArgs,
-    count: usize,
+    (count, stride): (usize, usize),
     least: usize,
     begin: u32,
     end: u32,
@@ -225,7 +237,7 @@ unsafe fn each_part(
     let (tokens, blocks) = if count <= least {
         (least, (end - begin) as usize)
     } else {
-        let tokens = (RESIDENT_INPUTS / args.x_stride as usize).max(least);
+        let tokens = (RESIDENT_INPUTS / stride).max(least);
         (tokens - tokens % least, (RESIDENT_WEIGHTS / size).max(1))
     };
     let last_fetch = args.w.data as usize + end as usize * size;
@@ -252,33 +264,39 @@ pub unsafe extern "C" fn linear<I: Isa>(args: *const c_void, call: *const Call, 
         let x = Rows::from_raw(args.x, args.x_stride as usize, count, args.w.cols as usize);
         each_part(
             args,
-            count,
+            (count, args.x_stride as usize),
             I::LINEAR_TOKENS,
             begin,
             end,
             |w| isa.prefetch_first(w),
             |b, w, t, n| {
-                isa.linear(w, x.some(t, n), Epilogue::new(args, b as usize, t, n));
+                isa.linear(w, x.some(t, n), Epilogue::new::<1>(args, b as usize, t, n));
             },
         );
     }
 }
 
-pub unsafe extern "C" fn linear_q8<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+/// Planes are rows of their own, which the epilogue adds up.
+pub unsafe extern "C" fn linear_q8<I: Isa, const PLANES: usize>(
+    args: *const c_void,
+    call: *const Call,
+    begin: u32,
+    end: u32,
+) {
     // SAFETY: the ABI.
     unsafe {
         let (isa, (args, call)) = (I::assume(), read::<LinearArgs>(args, call));
-        let count = count(args.over, call) as usize;
-        let x = Q8Rows::from_raw(args.x, args.x_stride as usize, count, args.w.cols as usize);
+        let (count, stride) = (PLANES * count(args.over, call) as usize, args.x_stride as usize / PLANES);
+        let x = Q8Rows::from_raw(args.x, stride, count, args.w.cols as usize);
         each_part(
             args,
-            count,
-            I::LINEAR_Q8_TOKENS,
+            (count, stride),
+            const { I::LINEAR_Q8_TOKENS.next_multiple_of(PLANES) },
             begin,
             end,
             |w| isa.prefetch_first(w),
             |b, w, t, n| {
-                isa.linear_q8(w, x.some(t, n), Epilogue::new(args, b as usize, t, n));
+                isa.linear_q8(w, x.some(t, n), Epilogue::new::<PLANES>(args, b as usize, t, n));
             },
         );
     }
@@ -298,20 +316,32 @@ pub unsafe extern "C" fn swiglu<I: Isa>(args: *const c_void, call: *const Call, 
     }
 }
 
-pub unsafe extern "C" fn swiglu_q8<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+pub unsafe extern "C" fn swiglu_q8<I: Isa, const PLANES: usize>(
+    args: *const c_void,
+    call: *const Call,
+    begin: u32,
+    end: u32,
+) {
     // SAFETY: the ABI.
     let (isa, (args, _)) = unsafe { (I::assume(), read::<SwigluArgs>(args, call)) };
     for t in begin..end {
         // SAFETY: the ABI.
-        let (x, y) =
-            unsafe { (row(args.x, args.x_stride, t, 2 * args.dim), q8_row_mut(args.y, args.y_stride, t, args.dim)) };
+        let (x, y) = unsafe {
+            let y = q8_row_mut::<PLANES>(args.y, args.y_stride, t, args.dim);
+            (row(args.x, args.x_stride, t, 2 * args.dim), y)
+        };
         let (gate, up) = x.split_at(args.dim as usize);
         isa.swiglu_q8(gate, up, y);
     }
 }
 
 /// As `swiglu_q8`, but a task is a group of a token's columns, token-major.
-pub unsafe extern "C" fn swiglu_q8_groups<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+pub unsafe extern "C" fn swiglu_q8_groups<I: Isa, const PLANES: usize>(
+    args: *const c_void,
+    call: *const Call,
+    begin: u32,
+    end: u32,
+) {
     // SAFETY: the ABI.
     let (isa, (args, _)) = unsafe { (I::assume(), read::<SwigluArgs>(args, call)) };
     let groups = groups(args);
@@ -324,10 +354,11 @@ pub unsafe extern "C" fn swiglu_q8_groups<I: Isa>(args: *const c_void, call: *co
         // SAFETY: the ABI; other columns of these rows may be other threads'.
         let (gate, up, y) = unsafe {
             let column = args.x.add(from as usize);
-            let y = args.y.add(t as usize * args.y_stride as usize);
+            let stride = args.y_stride as usize;
+            let y = args.y.add(t as usize * stride);
             let gate = row(column, args.x_stride, t, width);
             let up = row(column.add(args.dim as usize), args.x_stride, t, width);
-            (gate, up, q8::groups_mut(y, first as usize..last as usize))
+            (gate, up, GroupsMut::from_raw::<PLANES>(y, stride, first as usize..last as usize))
         };
         isa.swiglu_q8(gate, up, y);
         task += last - first;

@@ -15,7 +15,7 @@ pub mod views;
 pub mod x86;
 
 use cached::{Heads, RopeKv};
-use q8::Q8Group;
+use q8::GroupsMut;
 use views::{Epilogue, Q8Rows, Rows};
 
 use crate::pack::Block;
@@ -44,11 +44,11 @@ pub trait Isa: Copy {
         self.base().rms_norm(x, w, eps, y);
     }
 
-    fn rms_norm_q8(self, x: &[f32], w: &[f32], eps: f32, y: &mut [Q8Group]) {
+    fn rms_norm_q8(self, x: &[f32], w: &[f32], eps: f32, y: GroupsMut) {
         self.base().rms_norm_q8(x, w, eps, y);
     }
 
-    fn quantize_q8(self, x: &[f32], y: &mut [Q8Group]) {
+    fn quantize_q8(self, x: &[f32], y: GroupsMut) {
         self.base().quantize_q8(x, y);
     }
 
@@ -65,7 +65,7 @@ pub trait Isa: Copy {
         self.base().swiglu(gate, up, y);
     }
 
-    fn swiglu_q8(self, gate: &[f32], up: &[f32], y: &mut [Q8Group]) {
+    fn swiglu_q8(self, gate: &[f32], up: &[f32], y: GroupsMut) {
         self.base().swiglu_q8(gate, up, y);
     }
 

@@ -137,14 +137,16 @@ pub struct Epilogue {
     y: *mut f32,
     stride: usize,
     count: usize,
+    /// Sums per token: one, or one for each plane of a Q8x2 row, one after the other.
+    planes: usize,
     alpha: f32,
 }
 
 impl Epilogue {
     /// # Safety
-    /// `args` is as the ABI says for `t + count` tokens, `block` is one of its blocks, and nobody else touches these outputs of tokens
-    /// `t..t + count`.
-    pub unsafe fn new(args: &LinearArgs, block: usize, t: usize, count: usize) -> Epilogue {
+    /// `args` is as the ABI says for `t + count` rows of a plane, `PLANES` of which are a token, and `t` and `count` are whole tokens;
+    /// `block` is one of its blocks, and nobody else touches these outputs of these tokens.
+    pub unsafe fn new<const PLANES: usize>(args: &LinearArgs, block: usize, t: usize, count: usize) -> Epilogue {
         let (first, stride) = (block * BLOCK_ROWS, args.y_stride as usize);
         let mut bias = [0.0; BLOCK_ROWS];
         let rows = BLOCK_ROWS.min(args.w.rows as usize - first);
@@ -153,16 +155,27 @@ impl Epilogue {
             if !args.bias.is_null() {
                 bias[..rows].copy_from_slice(core::slice::from_raw_parts(args.bias.add(first), rows));
             }
-            let at = t * stride + first;
+            let at = t / PLANES * stride + first;
             let residual = if args.residual.is_null() { args.residual } else { args.residual.add(at) };
-            Epilogue { bias, residual, y: args.y.add(at), stride, count, alpha: args.alpha }
+            Epilogue { bias, residual, y: args.y.add(at), stride, count, planes: PLANES, alpha: args.alpha }
         }
     }
 
-    /// `y = alpha * (sums + bias) + residual` for token `t`.
+    /// `y = alpha * (sums + bias) + residual` for row `t` of `x`. A token's rows come in order, and all but the first add to `y`.
     #[inline(always)]
     pub fn store(&self, t: usize, sums: &[f32; BLOCK_ROWS]) {
         assert!(t < self.count);
+        if self.planes == 1 {
+            self.store_first(t, sums);
+        } else if t.is_multiple_of(2) {
+            self.store_first(t / 2, sums);
+        } else {
+            Epilogue { bias: [0.0; BLOCK_ROWS], residual: self.y, ..*self }.store_first(t / 2, sums);
+        }
+    }
+
+    #[inline(always)]
+    fn store_first(&self, t: usize, sums: &[f32; BLOCK_ROWS]) {
         let mut values: [f32; BLOCK_ROWS] = core::array::from_fn(|r| self.alpha * (sums[r] + self.bias[r]));
         // SAFETY: 16 values at row t are ours to write, and the residual's to read (it may be y itself).
         unsafe {

@@ -28,13 +28,19 @@ struct Made {
 }
 
 pub fn make<'a>(kernel: &'static Kernel, shape: Shape, tokens: usize, weights: &'a Lines) -> Option<Case<'a>> {
-    let quantizes = kernel.name.ends_with("_q8");
+    let planes = match kernel.name.rsplit_once('_') {
+        Some((_, "q8")) => 1,
+        Some((_, "q8x2")) => 2,
+        _ => 0,
+    };
     let made = match (kernel.name, shape) {
-        ("linear", Shape::Matrix { .. }) => linear(shape, tokens, weights, false)?,
-        ("linear_q8", Shape::Matrix { kind, .. }) if kind.is_quantized() => linear(shape, tokens, weights, true)?,
-        ("rms_norm" | "rms_norm_q8", Shape::Row { dim }) => norm(dim, tokens, quantizes),
-        ("quantize_q8", Shape::Row { dim }) => quantize(dim, tokens),
-        ("swiglu" | "swiglu_q8", Shape::Row { dim }) => swiglu(dim, tokens, quantizes),
+        ("linear", Shape::Matrix { .. }) => linear(shape, tokens, weights, planes)?,
+        ("linear_q8" | "linear_q8x2", Shape::Matrix { kind, .. }) if kind.is_quantized() => {
+            linear(shape, tokens, weights, planes)?
+        }
+        ("rms_norm" | "rms_norm_q8" | "rms_norm_q8x2", Shape::Row { dim }) => norm(dim, tokens, planes),
+        ("quantize_q8" | "quantize_q8x2", Shape::Row { dim }) => quantize(dim, tokens, planes),
+        ("swiglu" | "swiglu_q8" | "swiglu_q8x2", Shape::Row { dim }) => swiglu(dim, tokens, planes),
         ("add" | "mul" | "silu" | "scale", Shape::Row { dim }) => elementwise(dim, tokens),
         ("rope_kv", Shape::Heads { .. }) => rope_kv(shape, tokens)?,
         ("attention", Shape::Heads { .. }) => attention(shape, tokens)?,
@@ -48,7 +54,7 @@ pub fn make<'a>(kernel: &'static Kernel, shape: Shape, tokens: usize, weights: &
         bytes: bytes as u64,
         streams: matches!(shape, Shape::Matrix { .. }) && args.len() * bytes > BEYOND_CACHES,
         operations: operations as u64,
-        unit: if kernel.name == "linear_q8" { Unit::Byte } else { Unit::Float },
+        unit: if kernel.name.starts_with("linear_q8") { Unit::Byte } else { Unit::Float },
         args,
         call,
         _buffers: buffers,
@@ -78,10 +84,12 @@ fn one<A: 'static>(args: A) -> Vec<Box<dyn Any>> {
 }
 
 /// As many matrices as `weights` hold.
-fn linear(shape: Shape, n: usize, weights: &Lines, q8: bool) -> Option<Made> {
+fn linear(shape: Shape, n: usize, weights: &Lines, planes: usize) -> Option<Made> {
     let Shape::Matrix { kind, group, rows, cols } = shape else { return None };
-    let (x, x_stride) =
-        if q8 { (q8_rows(cols, n), q8_row_bytes(cols)) } else { (float_rows(cols, n), 4 * padded_width(cols)) };
+    let (x, x_stride) = match planes {
+        0 => (float_rows(cols, n), 4 * padded_width(cols)),
+        _ => (q8_rows(cols, n, planes), planes * q8_row_bytes(cols)),
+    };
     let mut y = Lines::floats(n * padded_width(rows));
     let size = matrix_bytes(kind, rows, cols, group).next_multiple_of(64);
     let args = |i: usize| LinearArgs {
@@ -109,7 +117,7 @@ fn linear(shape: Shape, n: usize, weights: &Lines, q8: bool) -> Option<Made> {
         call: call_of(n),
         buffers: vec![x, y],
         bytes,
-        operations: 2 * rows * cols * n,
+        operations: 2 * rows * cols * n * planes.max(1),
     })
 }
 
@@ -117,9 +125,9 @@ fn float_rows(dim: usize, n: usize) -> Lines {
     Lines::floats(n * padded_width(dim))
 }
 
-fn q8_rows(dim: usize, n: usize) -> Lines {
-    let made = quantize(dim, n);
-    if let Some(kernel) = select("quantize_q8", Features::detect()) {
+fn q8_rows(dim: usize, n: usize, planes: usize) -> Lines {
+    let made = quantize(dim, n, planes);
+    if let Some(kernel) = select(if planes == 1 { "quantize_q8" } else { "quantize_q8x2" }, Features::detect()) {
         let args: *const c_void = (&raw const *made.args[0]).cast();
         // SAFETY: `quantize` made them as the ABI says, and the CPU has the features.
         unsafe { (kernel.run)(args, &made.call, 0, n as u32) };
@@ -128,13 +136,13 @@ fn q8_rows(dim: usize, n: usize) -> Lines {
 }
 
 /// A buffer for a kernel's result of `dim` values a token, and its stride in bytes.
-fn result(dim: usize, n: usize, q8: bool) -> (Lines, usize) {
-    let stride = if q8 { q8_row_bytes(dim) } else { 4 * padded_width(dim) };
+fn result(dim: usize, n: usize, planes: usize) -> (Lines, usize) {
+    let stride = if planes > 0 { planes * q8_row_bytes(dim) } else { 4 * padded_width(dim) };
     (Lines::new(n * stride), stride)
 }
 
-fn norm(dim: usize, n: usize, q8: bool) -> Made {
-    let (x, w, (mut y, stride)) = (float_rows(dim, n), float_rows(dim, 1), result(dim, n, q8));
+fn norm(dim: usize, n: usize, planes: usize) -> Made {
+    let (x, w, (mut y, stride)) = (float_rows(dim, n), float_rows(dim, 1), result(dim, n, planes));
     let args = NormArgs {
         x: x.ptr().cast(),
         w: w.ptr().cast(),
@@ -149,8 +157,8 @@ fn norm(dim: usize, n: usize, q8: bool) -> Made {
     Made { args: one(args), call: call_of(n), buffers: vec![x, w, y], bytes, operations: 4 * dim * n }
 }
 
-fn quantize(dim: usize, n: usize) -> Made {
-    let (x, (mut y, stride)) = (float_rows(dim, n), result(dim, n, true));
+fn quantize(dim: usize, n: usize, planes: usize) -> Made {
+    let (x, (mut y, stride)) = (float_rows(dim, n), result(dim, n, planes));
     let args = QuantizeArgs {
         x: x.ptr().cast(),
         y: y.mut_ptr(),
@@ -163,8 +171,8 @@ fn quantize(dim: usize, n: usize) -> Made {
     Made { args: one(args), call: call_of(n), buffers: vec![x, y], bytes, operations: 3 * dim * n }
 }
 
-fn swiglu(dim: usize, n: usize, q8: bool) -> Made {
-    let (x, (mut y, stride)) = (float_rows(2 * dim, n), result(dim, n, q8));
+fn swiglu(dim: usize, n: usize, planes: usize) -> Made {
+    let (x, (mut y, stride)) = (float_rows(2 * dim, n), result(dim, n, planes));
     let args = SwigluArgs {
         x: x.ptr().cast(),
         y: y.mut_ptr(),

@@ -17,7 +17,7 @@ use crate::table::{Features, KERNELS, Kernel, Variant};
 /// What a kernel works on, tokens apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
-    /// `linear` and `linear_q8`.
+    /// `linear`, `linear_q8` and `linear_q8x2`.
     Matrix { kind: Kind, group: usize, rows: usize, cols: usize },
     /// Norms, `quantize_q8`, SwiGLU, elementwise kernels: values of a token's result.
     Row { dim: usize },
@@ -135,13 +135,17 @@ mod tests {
         let row = Shape::Row { dim: 72 };
         for (kernel, shape) in [
             ("linear_q8", matrix(Kind::I4, 32)),
+            ("linear_q8x2", matrix(Kind::I8, 32)),
             ("linear", matrix(Kind::F16, 0)),
             ("linear", matrix(Kind::I8, 64)),
             ("rms_norm", row),
             ("rms_norm_q8", row),
+            ("rms_norm_q8x2", row),
             ("quantize_q8", row),
+            ("quantize_q8x2", row),
             ("swiglu", row),
             ("swiglu_q8", row),
+            ("swiglu_q8x2", row),
             ("add", row),
             ("silu", row),
             ("rope_kv", heads),

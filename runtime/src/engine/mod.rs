@@ -185,6 +185,7 @@ impl Engine {
         match place.kind {
             BufferKind::F32 => add_floats(bytes, sum),
             BufferKind::Q8 => add_q8(bytes, sum),
+            BufferKind::Q8x2 => bytes.chunks(bytes.len() / 2).for_each(|plane| add_q8(plane, sum)),
         }
         Ok(())
     }

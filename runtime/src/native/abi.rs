@@ -109,6 +109,7 @@ impl Descriptor {
 
 pub const HIDDEN_F32: u32 = 0;
 pub const HIDDEN_Q8: u32 = 1;
+pub const HIDDEN_Q8X2: u32 = 2;
 
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -13,7 +13,6 @@ use crate::sys::{Library, Mapping, SealedFile};
 use crate::{Error, ErrorKind, Result};
 use std::path::Path;
 use tc_kernels::abi::{Call, args_size};
-use tc_kernels::layout::{padded_width, q8_row_bytes};
 
 pub use weights::encode_header as encode_weights_header;
 
@@ -83,14 +82,19 @@ impl Native {
         if width == 0 {
             return Ok(None);
         }
-        let (kind, bytes) = match model.hidden_kind {
-            abi::HIDDEN_F32 => (BufferKind::F32, 4 * padded_width(width as usize)),
-            abi::HIDDEN_Q8 => (BufferKind::Q8, q8_row_bytes(width as usize)),
+        let kind = match model.hidden_kind {
+            abi::HIDDEN_F32 => BufferKind::F32,
+            abi::HIDDEN_Q8 => BufferKind::Q8,
+            abi::HIDDEN_Q8X2 => BufferKind::Q8x2,
             other => return Err(Error::invalid_file(format!("hidden_kind: {other} is none"))),
         };
         let end = offset.checked_add(u64::from(stride));
-        let aligned = offset.is_multiple_of(64) && stride.is_multiple_of(64);
-        if width > MAX_DIM || (stride as usize) < bytes || !aligned || end.is_none_or(|end| end > model.row_arena) {
+        let aligned = offset.is_multiple_of(64) && (stride as usize).is_multiple_of(kind.alignment());
+        if width > MAX_DIM
+            || (stride as usize) < kind.row_bytes(width as usize)
+            || !aligned
+            || end.is_none_or(|end| end > model.row_arena)
+        {
             let message = format!("hidden states: rows of {stride} bytes at {offset} do not hold {width} values");
             return Err(Error::invalid_file(message));
         }
@@ -122,7 +126,7 @@ fn cache(library: &Library) -> Cache {
 fn check_logits(library: &Library) -> Result<()> {
     let model = library.model();
     let end = model.logits_offset.checked_add(u64::from(model.logits_stride));
-    let wide = model.logits_stride as usize >= 4 * padded_width(model.vocab as usize);
+    let wide = model.logits_stride as usize >= BufferKind::F32.row_bytes(model.vocab as usize);
     let aligned = model.logits_offset.is_multiple_of(64) && model.logits_stride.is_multiple_of(64);
     if !wide || !aligned || end.is_none_or(|end| end > model.row_arena) {
         return Err(Error::invalid_file(format!(

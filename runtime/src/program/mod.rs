@@ -6,9 +6,9 @@ mod parse;
 pub mod verify;
 
 use crate::Result;
-use header::Header;
+use header::{DATA_ALIGN, Header};
 use tc_kernels::abi::KV_BLOCK;
-use tc_kernels::layout::Kind;
+use tc_kernels::layout::{Kind, padded_width, q8_row_bytes, q8x2_row_bytes};
 
 /// Reads and checks a whole program file.
 pub fn read(file: &[u8]) -> Result<verify::Verified> {
@@ -128,6 +128,7 @@ pub struct Buffer {
 pub enum BufferKind {
     F32,
     Q8,
+    Q8x2,
 }
 
 impl BufferKind {
@@ -135,7 +136,22 @@ impl BufferKind {
         match self {
             BufferKind::F32 => "f32",
             BufferKind::Q8 => "q8",
+            BufferKind::Q8x2 => "q8x2",
         }
+    }
+
+    /// Bytes that a row takes at least.
+    pub fn row_bytes(self, width: usize) -> usize {
+        match self {
+            BufferKind::F32 => 4 * padded_width(width),
+            BufferKind::Q8 => q8_row_bytes(width),
+            BufferKind::Q8x2 => q8x2_row_bytes(width),
+        }
+    }
+
+    /// What a stride is a multiple of: rows, and the two planes of one, begin where kernels want them to.
+    pub fn alignment(self) -> usize {
+        if self == BufferKind::Q8x2 { 2 * DATA_ALIGN as usize } else { DATA_ALIGN as usize }
     }
 }
 

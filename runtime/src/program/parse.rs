@@ -75,6 +75,7 @@ fn buffer(table: Table) -> Result<Buffer> {
     let kind = match table.string((1, "kind"), MAX_NAME_BYTES)? {
         "f32" => BufferKind::F32,
         "q8" => BufferKind::Q8,
+        "q8x2" => BufferKind::Q8x2,
         other => return Err(unknown("kind of buffer", other)),
     };
     Ok(Buffer {

@@ -1,6 +1,6 @@
 //! Builds programs by hand: every buffer has its own place, a barrier stands before every instruction.
 
-use tc_kernels::layout::{Kind, block_bytes, padded_cols, padded_width, q8_row_bytes};
+use tc_kernels::layout::{Kind, block_bytes, padded_cols};
 use tc_kernels::pack::{QuantizedRow, pack_float_block, pack_quantized_block};
 use tcrt::program::header::{HEADER_BYTES, Header, SEGMENT_ALIGN};
 use tcrt::program::{Buffer, BufferKind, Cache, Instruction, Operand, Program, Segment, Weight, WeightKind};
@@ -35,10 +35,7 @@ impl Builder {
     }
 
     pub fn buffer(&mut self, name: &str, kind: BufferKind, width: usize, over_rows: bool) -> Operand {
-        let stride = match kind {
-            BufferKind::F32 => 4 * padded_width(width),
-            BufferKind::Q8 => q8_row_bytes(width),
-        };
+        let stride = kind.row_bytes(width);
         let arena = if over_rows { &mut self.program.row_arena } else { &mut self.program.token_arena };
         let offset = *arena;
         *arena += stride as u64;

@@ -16,9 +16,10 @@ const TARGET: &str = "aarch64-unknown-linux-gnu";
 const LINKER: &str = "aarch64-linux-gnu-gcc";
 
 /// What one recipe's logits may differ by from the golden's: the most, and in relation to them.
-const RECIPES: [(&str, f32, f32); 3] = [
+const RECIPES: [(&str, f32, f32); 4] = [
     ("{}", 2e-4, 1e-4),
     (r#"{"linear:int8": {"groupsize": 32}}"#, f32::INFINITY, 0.1),
+    (r#"{"linear:int8": {"groupsize": 32}, "activations": {"dtype": "int16"}}"#, f32::INFINITY, 0.1),
     (r#"{"linear:int4": {"groupsize": 32}, "precision": {"dtype": "f16"}}"#, f32::INFINITY, 0.7),
 ];
 

@@ -13,7 +13,7 @@ use tcc_core::recipe::{Recipe, assign};
 use tcrt::{EngineOptions, KvType};
 
 use crate::artifact::golden_model;
-use crate::calls::{Cut, difference, run};
+use crate::calls::{Cut, difference, furthest, run};
 
 /// For f32 everywhere.
 const TOLERANCE: f32 = 2e-4;
@@ -110,4 +110,21 @@ fn smaller_formats_stay_within_their_bounds() {
             Ok(if relative <= bound { vec![] } else { vec![format!("{recipe}: differs by {relative:.3}")] })
         });
     }
+}
+
+/// Activations in 16 bits are nearly exact: what they cost is far below what the weights' rounding does, and what 8 bits do.
+#[test]
+fn activations_in_16_bits_are_nearly_exact() {
+    let with =
+        |dtype: &str| format!(r#"{{"linear:int8": {{"groupsize": 32}}, "activations": {{"dtype": "{dtype}"}}}}"#);
+    for_every_golden(|golden| {
+        let logits = |dtype: &str| {
+            let options = EngineOptions { threads: 2, kv_dtype: KvType::F16, ..EngineOptions::default() };
+            run(&golden_model(golden, &with(dtype))?, &options, &golden.sequences, Cut::Ragged)
+        };
+        let (exact, near, far) = (logits("f32")?, logits("int16")?, logits("int8")?);
+        let (near, far) = (furthest(&exact, &near), furthest(&exact, &far));
+        let holds = near <= 2e-3 && near <= far / 10.0;
+        Ok(if holds { vec![] } else { vec![format!("16 bits differ by {near:.1e}, 8 by {far:.1e}")] })
+    });
 }

@@ -9,9 +9,10 @@ use tcrt::{EngineOptions, KvType, Model};
 use crate::artifact::{golden_model, golden_native};
 use crate::calls::{Cut, furthest, run};
 
-const RECIPES: [&str; 4] = [
+const RECIPES: [&str; 5] = [
     "{}",
     r#"{"linear:int8": {"groupsize": 32}}"#,
+    r#"{"linear:int8": {"groupsize": 32}, "activations": {"dtype": "int16"}}"#,
     r#"{"linear:int4": {"groupsize": 32}, "precision": {"dtype": "f16"}}"#,
     // Gate and up of two types stay apart, so that their silu and mul are loops of the code's own.
     r#"{"linear:int8": {"groupsize": 32}, "overrides": [{"layers": "layers.*.up", "precision": {"dtype": "f16"}}]}"#,

@@ -62,6 +62,7 @@ pub fn usual() -> Vec<Job> {
             let shape = Shape::Matrix { kind, group, rows, cols };
             if kind.is_quantized() {
                 jobs.push(("linear_q8".into(), shape));
+                jobs.push(("linear_q8x2".into(), shape));
             }
             jobs.push(("linear".into(), shape));
         }

@@ -5,7 +5,7 @@ use tcrt::program::{self as file, Segment, WeightKind};
 
 use super::super::{Artifact, EmitError, weights};
 use super::encode::encode;
-use crate::program::{Buffer, BufferKind, Instruction, Operand, Storage, Weight};
+use crate::program::{Buffer, Instruction, Operand, Storage, Weight};
 
 pub const PROGRAM_OFFSET: u64 = HEADER_BYTES as u64;
 
@@ -86,10 +86,7 @@ fn file_weight(weight: &Weight, offset: u64) -> file::Weight {
 fn file_buffer(buffer: &Buffer) -> file::Buffer {
     file::Buffer {
         name: buffer.name.clone(),
-        kind: match buffer.kind {
-            BufferKind::F32 => file::BufferKind::F32,
-            BufferKind::Q8 => file::BufferKind::Q8,
-        },
+        kind: buffer.kind,
         width: buffer.width,
         over_rows: buffer.over_rows,
         offset: buffer.offset,

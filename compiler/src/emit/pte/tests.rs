@@ -13,7 +13,7 @@ use crate::lower::{ModelShape, lower};
 use crate::models;
 use crate::passes;
 use crate::program::{CacheShape, Program};
-use crate::recipe::{Recipe, assign};
+use crate::recipe::{Activations, Recipe, assign};
 use crate::testing::{tensor, tiny_config, tiny_tensors};
 
 fn tiny(recipe: &str) -> (Program, Constants) {
@@ -21,7 +21,7 @@ fn tiny(recipe: &str) -> (Program, Constants) {
     let tensors = tiny_tensors(&config);
     let weights = assign(&Recipe::from_json(recipe).unwrap(), &config, &tensors).unwrap();
     let graph = models::build(&config, &weights, Bounds { tokens: 16, rows: 16 }).unwrap();
-    let graph = passes::run(graph, &passes::Options { quantize_activations: true }, &mut |_, _| {}).unwrap();
+    let graph = passes::run(graph, &passes::Options { activations: Activations::Int8 }, &mut |_, _| {}).unwrap();
     let cache = CacheShape { layers: 2, kv_heads: 2, head_dim: 10 };
     let program = lower(&graph, ModelShape { vocab: 50, max_positions: 128, cache }).unwrap();
     (program, Constants::new(&config, &tensors))

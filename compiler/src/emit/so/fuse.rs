@@ -20,13 +20,17 @@ pub struct ByColumns {
 pub fn by_columns(program: &Program, ops: &[Op], linear: usize, swiglu: usize) -> Option<ByColumns> {
     const GROUP: u32 = ACT_GROUP as u32;
     let (Op::Linear { w, y, .. }, Op::Swiglu { x, dim, .. }) = (&ops[linear], &ops[swiglu]) else { return None };
-    let quantizes = program.instructions[swiglu].kernel.name == "swiglu_q8";
-    if y != x || !quantizes || program.weights[*w].rows != 2 * dim || !dim.is_multiple_of(GROUP) {
+    let by_groups = match program.instructions[swiglu].kernel.name {
+        "swiglu_q8" => "swiglu_q8_groups",
+        "swiglu_q8x2" => "swiglu_q8x2_groups",
+        _ => return None,
+    };
+    if y != x || program.weights[*w].rows != 2 * dim || !dim.is_multiple_of(GROUP) {
         return None;
     }
     let blocks = |first: u32| Span { first: first / BLOCK, each: GROUP / BLOCK };
     let gate_and_up = Part::of(program, linear, vec![blocks(0), blocks(*dim)]);
-    let swiglu = Part { kernel: "swiglu_q8_groups", ..Part::whole(program, swiglu) };
+    let swiglu = Part { kernel: by_groups, ..Part::whole(program, swiglu) };
     let step = Step { chain: vec![gate_and_up, swiglu], tasks: dim / GROUP };
     Some(ByColumns { step, columns: Place::Arena { over_rows: false, bytes: program.buffers[*y].range() } })
 }

@@ -3,7 +3,9 @@
 use std::mem::offset_of;
 
 use tc_kernels::abi::{Call, args_size};
-use tcrt::native::abi::{Bytes, Descriptor, HIDDEN_F32, HIDDEN_Q8, MAGIC, MAJOR, MINOR, Need, Pair, Text, Weights};
+use tcrt::native::abi::{
+    Bytes, Descriptor, HIDDEN_F32, HIDDEN_Q8, HIDDEN_Q8X2, MAGIC, MAJOR, MINOR, Need, Pair, Text, Weights,
+};
 use tcrt::program::verify::{Hidden, Verified};
 use tcrt::program::{BufferKind, Program};
 
@@ -104,6 +106,7 @@ impl Image {
         let kind = match hidden.kind {
             BufferKind::F32 => HIDDEN_F32,
             BufferKind::Q8 => HIDDEN_Q8,
+            BufferKind::Q8x2 => HIDDEN_Q8X2,
         };
         self.word(offset_of!(Descriptor, hidden_offset), hidden.offset);
         self.bytes(offset_of!(Descriptor, hidden_stride), &hidden.stride.to_le_bytes());

@@ -15,7 +15,7 @@ use crate::models::{HIDDEN, Half, build_half, build_head};
 use crate::passes;
 use crate::program::CacheShape;
 use crate::quantize::QuantizeError;
-use crate::recipe::Assignment;
+use crate::recipe::{Activations, Assignment};
 
 /// Rows of a program's result, all that one call gives.
 type See<'a> = &'a mut dyn FnMut(&[&[f32]]);
@@ -26,7 +26,7 @@ pub struct HalfRun<'a> {
     pub tensors: &'a BTreeMap<String, Tensor>,
     /// Formats of the matrices; without, they are f32.
     pub weights: Option<&'a Assignment>,
-    pub quantize_activations: bool,
+    pub activations: Activations,
 }
 
 impl HalfRun<'_> {
@@ -35,7 +35,7 @@ impl HalfRun<'_> {
         let config = self.config;
         let width = config.dim + half.widths(config).iter().sum::<usize>();
         let constants = Constants::new(config, self.tensors);
-        let options = passes::Options { quantize_activations: self.quantize_activations };
+        let options = passes::Options { activations: self.activations };
         let floats = Assignment::default();
         let weights = self.weights.unwrap_or(&floats);
         for piece in pieces(hidden, PIECE) {
@@ -98,7 +98,7 @@ fn head(
 ) -> Result<(), QuantizeError> {
     let width = if logits { config.vocab } else { config.dim };
     let constants = Constants::new(config, tensors);
-    let options = passes::Options { quantize_activations: false };
+    let options = passes::Options { activations: Activations::F32 };
     for piece in pieces(hidden, width) {
         let tokens = piece.len() / hidden.dim;
         let graph = build_head(config, bounds(hidden), tokens, logits);

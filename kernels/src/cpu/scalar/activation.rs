@@ -1,7 +1,7 @@
 //! SwiGLU.
 
 use crate::abi::ACT_GROUP;
-use crate::cpu::q8::Q8Group;
+use crate::cpu::q8::{GroupsMut, put};
 
 pub fn silu(x: f32) -> f32 {
     x / (1.0 + (-x).exp())
@@ -13,10 +13,10 @@ pub fn swiglu(gate: &[f32], up: &[f32], y: &mut [f32]) {
     }
 }
 
-pub fn swiglu_q8(gate: &[f32], up: &[f32], y: &mut [Q8Group]) {
+pub fn swiglu_q8(gate: &[f32], up: &[f32], y: GroupsMut) {
     for ((gate, up), y) in gate.chunks(ACT_GROUP).zip(up.chunks(ACT_GROUP)).zip(y) {
         let mut values = [0.0; ACT_GROUP];
         swiglu(gate, up, &mut values[..gate.len()]);
-        *y = Q8Group::quantize(&values);
+        put(&values, y);
     }
 }

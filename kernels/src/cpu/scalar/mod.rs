@@ -9,7 +9,7 @@ pub mod rope;
 
 use super::Isa;
 use super::cached::{Heads, RopeKv};
-use super::q8::Q8Group;
+use super::q8::GroupsMut;
 use super::views::{Epilogue, Q8Rows, Rows};
 use crate::pack::Block;
 
@@ -35,11 +35,11 @@ impl Isa for Scalar {
         norm::rms_norm(x, w, eps, y);
     }
 
-    fn rms_norm_q8(self, x: &[f32], w: &[f32], eps: f32, y: &mut [Q8Group]) {
+    fn rms_norm_q8(self, x: &[f32], w: &[f32], eps: f32, y: GroupsMut) {
         norm::rms_norm_q8(x, w, eps, y);
     }
 
-    fn quantize_q8(self, x: &[f32], y: &mut [Q8Group]) {
+    fn quantize_q8(self, x: &[f32], y: GroupsMut) {
         norm::quantize_q8(x, y);
     }
 
@@ -55,7 +55,7 @@ impl Isa for Scalar {
         activation::swiglu(gate, up, y);
     }
 
-    fn swiglu_q8(self, gate: &[f32], up: &[f32], y: &mut [Q8Group]) {
+    fn swiglu_q8(self, gate: &[f32], up: &[f32], y: GroupsMut) {
         activation::swiglu_q8(gate, up, y);
     }
 

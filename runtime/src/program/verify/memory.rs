@@ -5,7 +5,7 @@ use super::super::{Buffer, BufferKind, Program, Segment, Weight, WeightKind};
 use super::{MAX_DIM, bad, within};
 use crate::Result;
 use tc_kernels::abi::ACT_GROUP;
-use tc_kernels::layout::{matrix_bytes, padded_width, q8_row_bytes};
+use tc_kernels::layout::matrix_bytes;
 
 /// Bytes that a row may leave unused, so that rows do not lie in the same sets of the cache.
 const MAX_PADDING: usize = 4096;
@@ -115,12 +115,8 @@ pub fn check_buffers(program: &Program) -> Result<()> {
 fn check_buffer(buffer: &Buffer, program: &Program) -> Result<()> {
     within("width", buffer.width, MAX_DIM)?;
     let width = buffer.width as usize;
-    let row = match buffer.kind {
-        BufferKind::F32 => 4 * padded_width(width),
-        BufferKind::Q8 => q8_row_bytes(width),
-    };
-    let stride = buffer.stride as usize;
-    if stride < row || !stride.is_multiple_of(DATA_ALIGN as usize) || stride - row > MAX_PADDING {
+    let (row, stride) = (buffer.kind.row_bytes(width), buffer.stride as usize);
+    if stride < row || !stride.is_multiple_of(buffer.kind.alignment()) || stride - row > MAX_PADDING {
         let kind = buffer.kind.name();
         return Err(bad(format!("stride {stride}, but a row of {width} in {kind} takes {row}")));
     }

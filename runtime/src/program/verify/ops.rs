@@ -88,10 +88,10 @@ fn reader(kernel: &str) -> Option<fn(&Reader) -> Result<Op>> {
     Some(match kernel {
         "embed" => |reader| reader.embed(),
         "rope_table" => |reader| reader.rope_table(),
-        "rms_norm" | "rms_norm_q8" => |reader| reader.norm(),
-        "quantize_q8" => |reader| reader.quantize(),
-        "linear" | "linear_q8" => |reader| reader.linear(),
-        "swiglu" | "swiglu_q8" => |reader| reader.swiglu(),
+        "rms_norm" | "rms_norm_q8" | "rms_norm_q8x2" => |reader| reader.norm(),
+        "quantize_q8" | "quantize_q8x2" => |reader| reader.quantize(),
+        "linear" | "linear_q8" | "linear_q8x2" => |reader| reader.linear(),
+        "swiglu" | "swiglu_q8" | "swiglu_q8x2" => |reader| reader.swiglu(),
         "rope_kv" => |reader| reader.rope_kv(),
         "attention" => |reader| reader.attention(),
         "gather_rows" => |reader| reader.gather(),
@@ -279,6 +279,7 @@ impl<'a> Reader<'a> {
             Operand::Buffer(i) => match program.buffers.get(i as usize).map(|buffer| buffer.kind) {
                 Some(BufferKind::F32) => expected.takes == Takes::F32,
                 Some(BufferKind::Q8) => expected.takes == Takes::Q8,
+                Some(BufferKind::Q8x2) => expected.takes == Takes::Q8x2,
                 None => false,
             },
             Operand::Weight(i) => match program.weights.get(i as usize).map(|weight| weight.kind) {
@@ -365,6 +366,7 @@ fn what(takes: Takes) -> &'static str {
     match takes {
         Takes::F32 => "a buffer of f32 rows",
         Takes::Q8 => "a buffer of q8 rows",
+        Takes::Q8x2 => "a buffer of q8x2 rows",
         Takes::Matrix => "a matrix",
         Takes::Vector => "a vector",
     }

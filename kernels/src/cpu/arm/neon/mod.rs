@@ -14,7 +14,7 @@ mod rope;
 
 use crate::cpu::Isa;
 use crate::cpu::cached::RopeKv;
-use crate::cpu::q8::Q8Group;
+use crate::cpu::q8::GroupsMut;
 use crate::cpu::scalar::Scalar;
 use crate::cpu::views::{Epilogue, Rows};
 use crate::pack::Block;
@@ -46,11 +46,11 @@ impl Isa for Neon {
 
     calls! {
         norm::rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]);
-        norm::rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: &mut [Q8Group]);
-        norm::quantize_q8(x: &[f32], y: &mut [Q8Group]);
+        norm::rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: GroupsMut);
+        norm::quantize_q8(x: &[f32], y: GroupsMut);
         linear::linear(w: Block, x: Rows, y: Epilogue);
         activation::swiglu(gate: &[f32], up: &[f32], y: &mut [f32]);
-        activation::swiglu_q8(gate: &[f32], up: &[f32], y: &mut [Q8Group]);
+        activation::swiglu_q8(gate: &[f32], up: &[f32], y: GroupsMut);
         rope::rope_kv(token: RopeKv);
     }
 }

@@ -3,7 +3,7 @@
 use core::arch::aarch64::*;
 
 use crate::abi::ACT_GROUP;
-use crate::cpu::q8::{Q8Group, inverse_scale};
+use crate::cpu::q8::{GroupMut, GroupsMut, Q8Group, inverse_scale};
 
 use super::lanes::{load, load_partial, store};
 
@@ -38,21 +38,21 @@ pub fn rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
 }
 
 #[target_feature(enable = "neon")]
-pub fn rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: &mut [Q8Group]) {
+pub fn rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: GroupsMut) {
     let inverse = inverse_rms(x, eps);
     for ((x, w), y) in x.chunks(ACT_GROUP).zip(w.chunks(ACT_GROUP)).zip(y) {
         let mut values = load_group(x);
         for (value, w) in values.iter_mut().zip(load_group(w)) {
             *value = vmulq_f32(vmulq_n_f32(*value, inverse), w);
         }
-        *y = quantize(values);
+        put(values, y);
     }
 }
 
 #[target_feature(enable = "neon")]
-pub fn quantize_q8(x: &[f32], y: &mut [Q8Group]) {
+pub fn quantize_q8(x: &[f32], y: GroupsMut) {
     for (x, y) in x.chunks(ACT_GROUP).zip(y) {
-        *y = quantize(load_group(x));
+        put(load_group(x), y);
     }
 }
 
@@ -67,10 +67,30 @@ pub fn load_group(x: &[f32]) -> Group {
     values
 }
 
+/// `q8::put` for values in registers.
+#[inline]
+#[target_feature(enable = "neon")]
+pub fn put(values: Group, (first, second): GroupMut) {
+    *first = quantize(values);
+    if let Some(second) = second {
+        *second = quantize(rest(first, values));
+    }
+}
+
+/// `Q8Group::rest` for values in registers.
+#[target_feature(enable = "neon")]
+fn rest(group: &Q8Group, mut values: Group) -> Group {
+    for (value, q) in values.iter_mut().zip(group.q.as_chunks::<4>().0) {
+        let q = q.map(f32::from);
+        *value = vfmsq_n_f32(*value, load(&q), group.scale);
+    }
+    values
+}
+
 /// `Q8Group::quantize` for values in registers.
 #[inline]
 #[target_feature(enable = "neon")]
-pub fn quantize(values: Group) -> Q8Group {
+fn quantize(values: Group) -> Q8Group {
     let mut most = vdupq_n_f32(0.0);
     for value in values {
         // A NaN gives way to a number.

@@ -3,10 +3,10 @@
 use core::arch::x86_64::*;
 
 use crate::abi::ACT_GROUP;
-use crate::cpu::q8::Q8Group;
+use crate::cpu::q8::GroupsMut;
 
 use super::lanes::{exp, load_partial, store};
-use super::norm::{load_group, quantize};
+use super::norm::{load_group, put};
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -26,12 +26,12 @@ pub fn swiglu(gate: &[f32], up: &[f32], y: &mut [f32]) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn swiglu_q8(gate: &[f32], up: &[f32], y: &mut [Q8Group]) {
+pub fn swiglu_q8(gate: &[f32], up: &[f32], y: GroupsMut) {
     for ((gate, up), y) in gate.chunks(ACT_GROUP).zip(up.chunks(ACT_GROUP)).zip(y) {
         let mut values = load_group(gate);
         for (value, up) in values.iter_mut().zip(load_group(up)) {
             *value = silu_times(*value, up);
         }
-        *y = quantize(values);
+        put(values, y);
     }
 }

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 
 use crate::abi::ACT_GROUP;
-use crate::cpu::q8::{Q8Group, inverse_scale};
+use crate::cpu::q8::{GroupMut, GroupsMut, Q8Group, inverse_scale};
 
 use super::lanes::{largest, load, load_partial, store, sum};
 
@@ -41,21 +41,21 @@ pub fn rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: &mut [Q8Group]) {
+pub fn rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: GroupsMut) {
     let inverse = _mm256_set1_ps(inverse_rms(x, eps));
     for ((x, w), y) in x.chunks(ACT_GROUP).zip(w.chunks(ACT_GROUP)).zip(y) {
         let mut values = load_group(x);
         for (value, w) in values.iter_mut().zip(load_group(w)) {
             *value = _mm256_mul_ps(_mm256_mul_ps(*value, inverse), w);
         }
-        *y = quantize(values);
+        put(values, y);
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn quantize_q8(x: &[f32], y: &mut [Q8Group]) {
+pub fn quantize_q8(x: &[f32], y: GroupsMut) {
     for (x, y) in x.chunks(ACT_GROUP).zip(y) {
-        *y = quantize(load_group(x));
+        put(load_group(x), y);
     }
 }
 
@@ -70,10 +70,31 @@ pub fn load_group(x: &[f32]) -> [__m256; 4] {
     values
 }
 
+/// `q8::put` for values in registers.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn put(values: [__m256; 4], (first, second): GroupMut) {
+    *first = quantize(values);
+    if let Some(second) = second {
+        *second = quantize(rest(first, values));
+    }
+}
+
+/// `Q8Group::rest` for values in registers.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn rest(group: &Q8Group, mut values: [__m256; 4]) -> [__m256; 4] {
+    for (value, q) in values.iter_mut().zip(group.q.as_chunks::<8>().0) {
+        // SAFETY: eight bytes, any alignment.
+        let q = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(unsafe { _mm_loadl_epi64(q.as_ptr().cast()) }));
+        *value = _mm256_fnmadd_ps(_mm256_set1_ps(group.scale), q, *value);
+    }
+    values
+}
+
 /// `Q8Group::quantize` for values in registers.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn quantize(values: [__m256; 4]) -> Q8Group {
+fn quantize(values: [__m256; 4]) -> Q8Group {
     let sign = _mm256_set1_ps(-0.0);
     let mut most = _mm256_setzero_ps();
     for value in values {
