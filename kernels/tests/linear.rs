@@ -7,9 +7,9 @@ mod common;
 use common::{Aligned, Noise, Packed, assert_close, call_of, each_variant, run, scalar};
 use tc_kernels::abi::{LinearArgs, Over, QuantizeArgs};
 use tc_kernels::layout::{Kind, padded_cols, padded_width, q8_row_bytes};
-use tc_kernels::table::Chosen;
 #[cfg(target_arch = "x86_64")]
 use tc_kernels::table::LINEAR_Q8_MIRROR;
+use tc_kernels::table::{Chosen, Features, Tier, select};
 
 /// `(rows, cols)`: model widths that no power of two divides, and odd ones.
 const SHAPES: [(usize, usize); 7] = [(16, 32), (5, 33), (17, 172), (40, 288), (33, 576), (16, 160), (3, 1)];
@@ -203,6 +203,26 @@ fn a_token_alone_equals_a_token_in_a_batch() {
                         let alone = case.run(kernel, first, n, true);
                         let same = &together[first * 48..][..n * 48];
                         assert_eq!(alone, same, "{name} {kind:?}: tokens {first}..{}", first + n);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// What native code calls for one token is what it would get from the kernel for many.
+#[test]
+fn one_token_by_its_own_kernel_is_the_same() {
+    for (name, one, planes) in [("linear_q8", "linear_q8_one", 1), ("linear_q8x2", "linear_q8x2_one", 2)] {
+        each_variant(one, |kernel| {
+            let tier = Tier::from_name(kernel.variant).unwrap();
+            let general = select(name, Features::detect().limited_to(tier)).unwrap();
+            for kind in Kind::ALL.into_iter().filter(|kind| kind.is_quantized()) {
+                for shape in SHAPES {
+                    let case = Case::new(kind, 32, shape, 1, planes);
+                    for extras in [false, true] {
+                        let what = format!("{one} {kind:?} {shape:?}");
+                        assert_eq!(case.run(kernel, 0, 1, extras), case.run(&general, 0, 1, extras), "{what}");
                     }
                 }
             }

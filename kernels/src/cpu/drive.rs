@@ -11,7 +11,7 @@ use crate::abi::{
     NormArgs, Over, QuantizeArgs, RopeKvArgs, RopeTableArgs, SwigluArgs,
 };
 use crate::layout::{Kind, block_bytes};
-use crate::pack::{Block, unpack_row};
+use crate::pack::{Block, Blocks, unpack_row};
 
 use super::Isa;
 use super::cached::{ATTENTION_TOKENS, Heads, RopeKv};
@@ -299,6 +299,26 @@ pub unsafe extern "C" fn linear_q8<I: Isa, const PLANES: usize>(
                 isa.linear_q8(w, x.some(t, n), Epilogue::new::<PLANES>(args, b as usize, t, n));
             },
         );
+    }
+}
+
+/// As `linear_q8`, for a call of one token.
+pub unsafe extern "C" fn linear_q8_one<I: Isa, const PLANES: usize>(
+    args: *const c_void,
+    call: *const Call,
+    begin: u32,
+    end: u32,
+) {
+    // SAFETY: the ABI.
+    unsafe {
+        let (isa, (args, _)) = (I::assume(), read::<LinearArgs>(args, call));
+        let (kind, cols, group) = matrix_shape(&args.w);
+        let x = Q8Rows::from_raw(args.x, args.x_stride as usize / PLANES, PLANES, cols);
+        let size = block_bytes(kind, cols, group);
+        let bytes = core::slice::from_raw_parts(args.w.data.add(begin as usize * size), (end - begin) as usize * size);
+        let blocks = Blocks::new(kind, group, cols, bytes);
+        { blocks }.next().iter().for_each(|w| isa.prefetch_first(w));
+        isa.linear_q8_one::<PLANES>(blocks, x, |i| Epilogue::new::<PLANES>(args, begin as usize + i, 0, PLANES));
     }
 }
 

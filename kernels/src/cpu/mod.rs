@@ -18,7 +18,7 @@ use cached::{Heads, RopeKv};
 use q8::GroupsMut;
 use views::{Epilogue, Q8Rows, Rows};
 
-use crate::pack::Block;
+use crate::pack::{Block, Blocks};
 
 /// An instruction set. A value of the type proves that the CPU has it.
 pub trait Isa: Copy {
@@ -59,6 +59,11 @@ pub trait Isa: Copy {
 
     fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
         self.base().linear_q8(w, x, y);
+    }
+
+    /// As `linear_q8` for the `T` rows of one token, for some blocks at once: block `i` has the outputs `y(i)`.
+    fn linear_q8_one<const T: usize>(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
+        w.enumerate().for_each(|(i, w)| self.linear_q8(w, x, y(i)));
     }
 
     fn swiglu(self, gate: &[f32], up: &[f32], y: &mut [f32]) {

@@ -127,6 +127,37 @@ pub struct Block<'a> {
     pub fetch_end: usize,
 }
 
+/// Blocks of a packed matrix, one after another.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks<'a> {
+    /// The first, but its bytes are all of theirs.
+    all: Block<'a>,
+    size: usize,
+}
+
+impl<'a> Blocks<'a> {
+    pub fn new(kind: Kind, group: usize, cols: usize, bytes: &'a [u8]) -> Blocks<'a> {
+        let fetch_end = bytes.as_ptr_range().end as usize;
+        Blocks { all: Block { kind, group, cols, bytes, fetch_end }, size: block_bytes(kind, cols, group) }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.all.kind
+    }
+}
+
+impl<'a> Iterator for Blocks<'a> {
+    type Item = Block<'a>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Block<'a>> {
+        let (first, rest) = self.all.bytes.split_at_checked(self.size)?;
+        let block = Block { bytes: first, ..self.all };
+        self.all.bytes = rest;
+        Some(block)
+    }
+}
+
 impl<'a> Block<'a> {
     /// Block number `index` of a packed matrix.
     pub fn of(kind: Kind, group: usize, cols: usize, data: &'a [u8], index: usize) -> Block<'a> {

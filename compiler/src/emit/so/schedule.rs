@@ -30,7 +30,7 @@ pub struct Step {
 #[derive(Clone, Debug)]
 pub struct Part {
     pub at: usize,
-    /// What runs it, by its own kernel or one that cuts the same work in other tasks.
+    /// What runs it: its own kernel, one that does the same for one token alone, or one that cuts the same work in other tasks.
     pub kernel: &'static str,
     pub spans: Vec<Span>,
 }
@@ -49,7 +49,12 @@ impl Part {
     }
 
     pub fn of(program: &Program, at: usize, spans: Vec<Span>) -> Part {
-        Part { at, kernel: program.instructions[at].kernel.name, spans }
+        let kernel = match program.instructions[at].kernel.name {
+            "linear_q8" => "linear_q8_one",
+            "linear_q8x2" => "linear_q8x2_one",
+            other => other,
+        };
+        Part { at, kernel, spans }
     }
 }
 

@@ -443,7 +443,10 @@ fn swiglu_goes_with_its_matmul_where_groups_are_whole() {
         let schedule = schedule::one_token(artifact.program, verified(artifact).unwrap().ops());
         assert_eq!(schedule.phases.len(), 1 + 2 * 5 + 1, "{:#?}", schedule.phases);
         let step = &schedule.phases[4].steps[0];
-        assert_eq!(step.chain.iter().map(|part| part.kernel).collect::<Vec<_>>(), ["linear_q8", "swiglu_q8_groups"]);
+        assert_eq!(
+            step.chain.iter().map(|part| part.kernel).collect::<Vec<_>>(),
+            ["linear_q8_one", "swiglu_q8_groups"]
+        );
         assert_eq!(step.tasks, 3);
         assert!(schedule.phases[5].prologue.is_empty());
     });

@@ -17,7 +17,7 @@ use crate::cpu::x86::numbers::{self, COLUMNS, column, each_kind, factor};
 use crate::cpu::x86::rows::{Rows16, pair};
 use crate::cpu::x86::{Ahead, prefetch};
 use crate::layout::{Format, Values, block_bytes};
-use crate::pack::Block;
+use crate::pack::{Block, Blocks};
 
 use super::Avx2;
 use super::sums::{Sum, Sums, TOKENS};
@@ -53,6 +53,14 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
             _ => all_tokens(isa, &w, x, &y, const { numbers::format::<KIND>() }, decode::<KIND>),
         }
     }, float => scalar::linear::linear_q8(w, x, y));
+}
+
+/// Some blocks of a matrix times `T` rows, which are one token's; block `i` has the outputs `y(i)`.
+pub fn one_token<const T: usize>(isa: Avx2, blocks: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
+    // SAFETY: a value of `Avx2` proves that the CPU has the features.
+    each_kind!(blocks.kind(), KIND => unsafe {
+        some_blocks::<KIND, T>(isa, blocks, x.tile(0), y);
+    }, float => blocks.enumerate().for_each(|(i, w)| scalar::linear::linear_q8(w, x, y(i))));
 }
 
 /// Weights by columns of four inputs × 16 rows.
@@ -251,6 +259,30 @@ fn add<const T: usize>(
 /// `T` tokens. (Given all rows, the compiler would copy their four words, two at once, before the stores of each had come through.)
 #[target_feature(enable = "avx2,fma,f16c")]
 fn few_tokens<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T>, y: &Epilogue) {
+    let sums = sums::<KIND, T>(isa, w, x);
+    for t in 0..T {
+        y.store(t, &isa.rows(sums[t]));
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn some_blocks<const KIND: u32, const T: usize>(
+    isa: Avx2,
+    blocks: Blocks,
+    x: Q8Tile<T>,
+    y: impl Fn(usize) -> Epilogue,
+) {
+    for (i, w) in blocks.enumerate() {
+        let (sums, y) = (sums::<KIND, T>(isa, &w, x), y(i));
+        for t in 0..T {
+            y.store(t, &isa.rows(sums[t]));
+        }
+    }
+}
+
+/// A block's sums for `T` rows of `x`.
+#[inline(always)]
+fn sums<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T>) -> [Float; T] {
     let format = const { numbers::format::<KIND>() };
     let Shape { class, parts, min, zero } = const { Shape::of(numbers::format::<KIND>()) };
     let mut sums = [isa.float(0.0); T];
@@ -278,9 +310,7 @@ fn few_tokens<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T
             s += 1;
         }
     }
-    for t in 0..T {
-        y.store(t, &isa.rows(sums[t]));
-    }
+    sums
 }
 
 /// A block's steps with the headers of their groups.

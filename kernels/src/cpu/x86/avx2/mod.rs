@@ -21,7 +21,7 @@ use crate::cpu::cached::{Heads, RopeKv};
 use crate::cpu::q8::GroupsMut;
 use crate::cpu::scalar::Scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Rows};
-use crate::pack::Block;
+use crate::pack::{Block, Blocks};
 
 #[derive(Clone, Copy)]
 pub struct Avx2(());
@@ -79,6 +79,10 @@ impl Isa for Avx2 {
 
     fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
         linear_q8::linear_q8(self, w, x, y);
+    }
+
+    fn linear_q8_one<const T: usize>(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
+        linear_q8::one_token::<T>(self, w, x, y);
     }
 
     calls! {
