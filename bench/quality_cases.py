@@ -29,6 +29,7 @@ def auto(bits):
 
 INT4 = {"linear:int4": {"groupsize": 32}}
 EXACT = {"activations": {"dtype": "f32"}}
+INT16 = {"activations": {"dtype": "int16"}}
 
 CASES = (
     Theirs("Q8_0", "Q8_0"),
@@ -36,13 +37,13 @@ CASES = (
     Theirs("Q4_0", "Q4_0"),
     Theirs("Q3_K_M", "Q3_K_M"),
     Ours("int8", {"linear:int8": {"groupsize": 32}}),
-    Ours("int8, f32 activations", {"linear:int8": {"groupsize": 32}} | EXACT),
+    Ours("int8, int16 activations", {"linear:int8": {"groupsize": 32}} | INT16),
+    Ours("int8 gptq, int16 activations", {"linear:kind": {"kind": "i8", "method": "gptq"}, "embedding:kind": {"kind": "i8"}} | INT16),
     Ours("int4 a8w4dq", {"linear:a8w4dq": {"groupsize": 32}}),
     Ours("int4, f32 activations", INT4 | EXACT),
     *(Ours(f"i4min g64 {name}", method(name)) for name in ("nearest", "hqq", "awq", "gptq")),
     Ours("auto at Q4_K_M's size", auto(4.5), bits_of="Q4_K_M"),
     Ours("auto at Q4_0's size", auto(4.5), bits_of="Q4_0"),
-    Ours("auto 4.5", auto(4.5)),
     Ours("auto 3.5", auto(3.5)),
 )
 
