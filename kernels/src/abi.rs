@@ -199,8 +199,8 @@ pub struct QuantizeArgs {
 }
 
 /// `y = alpha * (W x + bias) + residual`; `x` is f32 (`linear`), Q8 rows (`linear_q8`) or Q8x2 rows (`linear_q8x2`). `bias` and `residual` may be
-/// null; `residual` may be `y` itself. Task: one block of 16 output rows, for all tokens. `linear_q8_one` and `linear_q8x2_one` are for
-/// calls of one token and one row.
+/// null; `residual` may be `y` itself. Task: one block of 16 output rows, for all tokens. `linear_q8_one` is for calls of one token
+/// and one row.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct LinearArgs {
@@ -333,7 +333,7 @@ pub fn args_size(kernel: &str) -> Option<usize> {
         "rope_table" => size_of::<RopeTableArgs>(),
         "rms_norm" | "rms_norm_q8" | "rms_norm_q8x2" => size_of::<NormArgs>(),
         "quantize_q8" | "quantize_q8x2" => size_of::<QuantizeArgs>(),
-        "linear" | "linear_q8" | "linear_q8x2" | "linear_q8_one" | "linear_q8x2_one" => size_of::<LinearArgs>(),
+        "linear" | "linear_q8" | "linear_q8x2" | "linear_q8_one" => size_of::<LinearArgs>(),
         "swiglu" | "swiglu_q8" | "swiglu_q8x2" | "swiglu_q8_groups" | "swiglu_q8x2_groups" => size_of::<SwigluArgs>(),
         "rope_kv" => size_of::<RopeKvArgs>(),
         "attention" => size_of::<AttentionArgs>(),

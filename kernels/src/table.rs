@@ -222,8 +222,7 @@ pub const KERNELS: &[Kernel] = &[
 /// Kernels that no instruction of a program names: native code calls them where it cuts an instruction's work in other tasks, and where
 /// it knows that there is one token.
 pub const PARTS: &[Kernel] = &[
-    Kernel { name: "linear_q8_one", tasks: tasks::linear, variants: tiers!(linear_q8_one, 1) },
-    Kernel { name: "linear_q8x2_one", tasks: tasks::linear, variants: tiers!(linear_q8_one, 2) },
+    Kernel { name: "linear_q8_one", tasks: tasks::linear, variants: tiers!(linear_q8_one) },
     Kernel { name: "swiglu_q8_groups", tasks: tasks::swiglu_groups, variants: tiers!(swiglu_q8_groups, 1) },
     Kernel { name: "swiglu_q8x2_groups", tasks: tasks::swiglu_groups, variants: tiers!(swiglu_q8_groups, 2) },
 ];

@@ -213,21 +213,19 @@ fn a_token_alone_equals_a_token_in_a_batch() {
 /// What native code calls for one token is what it would get from the kernel for many.
 #[test]
 fn one_token_by_its_own_kernel_is_the_same() {
-    for (name, one, planes) in [("linear_q8", "linear_q8_one", 1), ("linear_q8x2", "linear_q8x2_one", 2)] {
-        each_variant(one, |kernel| {
-            let tier = Tier::from_name(kernel.variant).unwrap();
-            let general = select(name, Features::detect().limited_to(tier)).unwrap();
-            for kind in Kind::ALL.into_iter().filter(|kind| kind.is_quantized()) {
-                for shape in SHAPES {
-                    let case = Case::new(kind, 32, shape, 1, planes);
-                    for extras in [false, true] {
-                        let what = format!("{one} {kind:?} {shape:?}");
-                        assert_eq!(case.run(kernel, 0, 1, extras), case.run(&general, 0, 1, extras), "{what}");
-                    }
+    each_variant("linear_q8_one", |kernel| {
+        let tier = Tier::from_name(kernel.variant).unwrap();
+        let general = select("linear_q8", Features::detect().limited_to(tier)).unwrap();
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.is_quantized()) {
+            for shape in SHAPES {
+                let case = Case::new(kind, 32, shape, 1, 1);
+                for extras in [false, true] {
+                    let what = format!("{kind:?} {shape:?}");
+                    assert_eq!(case.run(kernel, 0, 1, extras), case.run(&general, 0, 1, extras), "{what}");
                 }
             }
-        });
-    }
+        }
+    });
 }
 
 /// The largest integers that the layouts and Q8 rows can hold do not overflow any sum.

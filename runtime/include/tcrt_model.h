@@ -100,7 +100,7 @@ typedef struct tcrt_quantize_args { /* quantize_q8, quantize_q8x2 [n or rows] */
     uint32_t x_stride, y_stride /* bytes */, dim, over;
 } tcrt_quantize_args;
 
-typedef struct tcrt_linear_args { /* linear, linear_q8, linear_q8x2, linear_q8_one, linear_q8x2_one [w.rows / 16, rounded up] */
+typedef struct tcrt_linear_args { /* linear, linear_q8, linear_q8x2, linear_q8_one [w.rows / 16, rounded up] */
     tcrt_matrix w;
     const uint8_t *x;
     const float *bias, *residual; /* or NULL */

@@ -303,22 +303,17 @@ pub unsafe extern "C" fn linear_q8<I: Isa, const PLANES: usize>(
 }
 
 /// As `linear_q8`, for a call of one token.
-pub unsafe extern "C" fn linear_q8_one<I: Isa, const PLANES: usize>(
-    args: *const c_void,
-    call: *const Call,
-    begin: u32,
-    end: u32,
-) {
+pub unsafe extern "C" fn linear_q8_one<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
     // SAFETY: the ABI.
     unsafe {
         let (isa, (args, _)) = (I::assume(), read::<LinearArgs>(args, call));
         let (kind, cols, group) = matrix_shape(&args.w);
-        let x = Q8Rows::from_raw(args.x, args.x_stride as usize / PLANES, PLANES, cols);
+        let x = Q8Rows::from_raw(args.x, args.x_stride as usize, 1, cols);
         let size = block_bytes(kind, cols, group);
         let bytes = core::slice::from_raw_parts(args.w.data.add(begin as usize * size), (end - begin) as usize * size);
         let blocks = Blocks::new(kind, group, cols, bytes);
         { blocks }.next().iter().for_each(|w| isa.prefetch_first(w));
-        isa.linear_q8_one::<PLANES>(blocks, x, |i| Epilogue::new::<PLANES>(args, begin as usize + i, 0, PLANES));
+        isa.linear_q8_one(blocks, x, |i| Epilogue::new::<1>(args, begin as usize + i, 0, 1));
     }
 }
 

@@ -61,8 +61,8 @@ pub trait Isa: Copy {
         self.base().linear_q8(w, x, y);
     }
 
-    /// As `linear_q8` for the `T` rows of one token, for some blocks at once: block `i` has the outputs `y(i)`.
-    fn linear_q8_one<const T: usize>(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
+    /// As `linear_q8` for one token, for some blocks at once: block `i` has the outputs `y(i)`.
+    fn linear_q8_one(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
         w.enumerate().for_each(|(i, w)| self.linear_q8(w, x, y(i)));
     }
 

@@ -49,12 +49,8 @@ impl Part {
     }
 
     pub fn of(program: &Program, at: usize, spans: Vec<Span>) -> Part {
-        let kernel = match program.instructions[at].kernel.name {
-            "linear_q8" => "linear_q8_one",
-            "linear_q8x2" => "linear_q8x2_one",
-            other => other,
-        };
-        Part { at, kernel, spans }
+        let kernel = program.instructions[at].kernel.name;
+        Part { at, kernel: if kernel == "linear_q8" { "linear_q8_one" } else { kernel }, spans }
     }
 }
 

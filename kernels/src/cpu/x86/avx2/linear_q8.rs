@@ -55,11 +55,11 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
     }, float => scalar::linear::linear_q8(w, x, y));
 }
 
-/// Some blocks of a matrix times `T` rows, which are one token's; block `i` has the outputs `y(i)`.
-pub fn one_token<const T: usize>(isa: Avx2, blocks: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
+/// Some blocks of a matrix times one token; block `i` has the outputs `y(i)`.
+pub fn one_token(isa: Avx2, blocks: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
     // SAFETY: a value of `Avx2` proves that the CPU has the features.
     each_kind!(blocks.kind(), KIND => unsafe {
-        some_blocks::<KIND, T>(isa, blocks, x.tile(0), y);
+        some_blocks::<KIND>(isa, blocks, x.tile(0), y);
     }, float => blocks.enumerate().for_each(|(i, w)| scalar::linear::linear_q8(w, x, y(i))));
 }
 
@@ -266,17 +266,10 @@ fn few_tokens<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn some_blocks<const KIND: u32, const T: usize>(
-    isa: Avx2,
-    blocks: Blocks,
-    x: Q8Tile<T>,
-    y: impl Fn(usize) -> Epilogue,
-) {
+fn some_blocks<const KIND: u32>(isa: Avx2, blocks: Blocks, x: Q8Tile<1>, y: impl Fn(usize) -> Epilogue) {
     for (i, w) in blocks.enumerate() {
-        let (sums, y) = (sums::<KIND, T>(isa, &w, x), y(i));
-        for t in 0..T {
-            y.store(t, &isa.rows(sums[t]));
-        }
+        let [sums] = sums::<KIND, 1>(isa, &w, x);
+        y(i).store(0, &isa.rows(sums));
     }
 }
 

@@ -81,8 +81,8 @@ impl Isa for Avx2 {
         linear_q8::linear_q8(self, w, x, y);
     }
 
-    fn linear_q8_one<const T: usize>(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
-        linear_q8::one_token::<T>(self, w, x, y);
+    fn linear_q8_one(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
+        linear_q8::one_token(self, w, x, y);
     }
 
     calls! {
