@@ -27,6 +27,12 @@ pub type Progress<'a> = &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync);
 /// Packed bytes that a worker has in memory.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// Each of so many chunks has all before it on the disk, so that not all of the writing is left to the end.
+const SYNCED: usize = 64;
+
+/// Workers beyond one for each core, for those that wait for the disk.
+const WAITING: usize = 2;
+
 /// Where each weight begins among all of them, and how many bytes they are together.
 pub fn place(program: &Program) -> (Vec<u64>, u64) {
     let mut end = 0u64;
@@ -59,6 +65,7 @@ pub fn write(
     let chunks = chunks(artifact, begin, &numbers);
     let total = chunks.iter().map(Chunk::bytes).sum();
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let workers = std::thread::available_parallelism().map_or(1, usize::from) + WAITING;
     let work = || -> Result<Vec<(usize, u128)>, EmitError> {
         let mut file = temporary.reopen().map_err(WriteError::at(path))?;
         let (mut bytes, mut hashes) = (Vec::new(), Vec::new());
@@ -68,6 +75,9 @@ pub fn write(
             chunk.pack(&mut bytes)?;
             hashes.push((at, xxh3_128(&bytes)));
             write_at(&mut file, chunk.offset(), &bytes).map_err(WriteError::at(path))?;
+            if at % SYNCED == SYNCED - 1 {
+                file.sync_data().map_err(WriteError::at(path))?;
+            }
             let done = done.fetch_add(chunk.bytes(), Ordering::Relaxed) + chunk.bytes();
             if progress(done, total).is_break() {
                 return Err(EmitError::Cancelled);
@@ -76,7 +86,6 @@ pub fn write(
     };
     // Where one fails, the others find no more chunks.
     let work = || work().inspect_err(|_| next.store(chunks.len(), Ordering::Relaxed));
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let results: Vec<_> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()

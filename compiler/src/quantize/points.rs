@@ -1,5 +1,7 @@
 //! The values that a format's numbers stand for, before scale and minimum.
 
+use std::cmp::Ordering;
+
 use tc_kernels::layout::{Format, Values};
 
 /// Integers `low..=high` with numbers `zero` higher, or a table.
@@ -57,18 +59,64 @@ impl Points {
 
     pub fn put(&self, values: &[f32], scale: f32, min: f32, q: &mut [i8]) {
         let inverse = inverse(scale);
-        for (q, value) in q.iter_mut().zip(values) {
-            *q = match self.table {
-                None => (round((value - min) * inverse, self.low, self.high) + self.zero) as i8,
-                Some(table) => nearest_of(table, value * inverse) as i8,
-            };
+        match self.table {
+            None => {
+                let (low, high, zero) = (self.low, self.high, self.zero as i32);
+                for (q, value) in q.iter_mut().zip(values) {
+                    *q = (shifted((value - min) * inverse, low, high).to_bits() as i32).wrapping_add(zero) as i8;
+                }
+            }
+            Some(table) => {
+                for (q, value) in q.iter_mut().zip(values) {
+                    *q = nearest_of(table, value * inverse) as i8;
+                }
+            }
+        }
+    }
+
+    /// Sum of the squared distances to the nearest points.
+    pub fn squared_error(&self, values: &[f32], scale: f32, min: f32) -> f32 {
+        let inverse = inverse(scale);
+        match self.table {
+            None => sum(values, |value| value - min - scale * round((value - min) * inverse, self.low, self.high)),
+            Some(_) => sum(values, |value| value - min - scale * self.value((value - min) * inverse)),
         }
     }
 }
 
-/// The value farthest from zero, with its sign.
+/// Sums of so many lanes are what compilers make vectors of.
+const LANES: usize = 8;
+
+/// The sum of the squares of `f`.
+fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut sums = [0.0; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += f(*value) * f(*value);
+        }
+    }
+    sums.iter().sum::<f32>() + rest.iter().map(|value| f(*value) * f(*value)).sum::<f32>()
+}
+
+/// The value farthest from zero, with its sign; the first of two.
 pub fn largest(values: &[f32]) -> f32 {
-    values.iter().fold(0.0, |largest: f32, value| if value.abs() > largest.abs() { *value } else { largest })
+    let (mut lows, mut highs) = ([0.0f32; LANES], [0.0f32; LANES]);
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for ((low, high), value) in lows.iter_mut().zip(&mut highs).zip(chunk) {
+            // As vectors compare: a NaN changes nothing.
+            *low = if *value < *low { *value } else { *low };
+            *high = if *value > *high { *value } else { *high };
+        }
+    }
+    let low = lows.iter().chain(rest).fold(0.0f32, |low, value| low.min(*value));
+    let high = highs.iter().chain(rest).fold(0.0f32, |high, value| high.max(*value));
+    match high.total_cmp(&-low) {
+        Ordering::Greater => high,
+        Ordering::Less => low,
+        Ordering::Equal => values.iter().copied().find(|value| value.abs() == high).unwrap_or(0.0),
+    }
 }
 
 pub fn inverse(scale: f32) -> f32 {
@@ -83,6 +131,12 @@ fn nearest_of(table: &[i8], x: f32) -> usize {
 /// The nearest integer between two. Adding 1.5 * 2^23 leaves no bits for a fraction; unlike `round` this vectorizes on every
 /// target.
 pub fn round(value: f32, low: f32, high: f32) -> f32 {
-    const SHIFT: f32 = 12_582_912.0;
-    value.clamp(low, high) + SHIFT - SHIFT
+    shifted(value, low, high) - SHIFT
+}
+
+const SHIFT: f32 = 12_582_912.0;
+
+/// `SHIFT` more, so that its lowest bits are the integer's.
+fn shifted(value: f32, low: f32, high: f32) -> f32 {
+    value.clamp(low, high) + SHIFT
 }

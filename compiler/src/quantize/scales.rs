@@ -34,6 +34,9 @@ impl<'a> Values<'a> {
     }
 
     fn error(self, points: &Points, scale: f32, min: f32) -> f32 {
+        if self.importance.is_none() {
+            return points.squared_error(self.values, scale, min);
+        }
         let inverse = inverse(scale);
         let error = |value: f32| value - min - scale * points.value((value - min) * inverse);
         self.weighted().map(|(value, weight)| weight * error(value) * error(value)).sum()

@@ -82,7 +82,7 @@ fn pack_step(format: Format, rows: &[QuantizedRow], s: usize, out: &mut [u8]) {
     for r in 0..BLOCK_ROWS {
         let mut q = [format.zero(); ACT_GROUP];
         if let Some(row) = rows.get(r) {
-            let stored = row.q.iter().skip(s * ACT_GROUP);
+            let stored = &row.q[s * ACT_GROUP..row.q.len().min((s + 1) * ACT_GROUP)];
             q.iter_mut().zip(stored).for_each(|(q, stored)| *q = *stored as u8);
             let count = format.subs();
             let here = s * count..(s + 1) * count;
@@ -100,15 +100,14 @@ fn pack_step(format: Format, rows: &[QuantizedRow], s: usize, out: &mut [u8]) {
 
 /// Row `r`'s part of a plane.
 fn put_plane(plane: Plane, r: usize, q: &[u8; ACT_GROUP], out: &mut [u8]) {
-    let mask = 255 >> (8 - plane.width);
+    // Four numbers at a time: a plane's bits stay inside their bytes, whichever way they are shifted.
+    let mask = 0x0101_0101 * (255 >> (8 - plane.width));
     for (q, vector) in q.chunks_exact(ACT_GROUP / plane.width).zip(out.as_chunks_mut::<VECTOR>().0) {
-        let mut bytes = [0u8; 4];
+        let mut bytes = 0u32;
         for (k, four) in q.as_chunks::<4>().0.iter().enumerate() {
-            for (byte, q) in bytes.iter_mut().zip(four) {
-                *byte |= (q >> plane.shift & mask) << (plane.width * k);
-            }
+            bytes |= (u32::from_le_bytes(*four) >> plane.shift & mask) << (plane.width * k);
         }
-        vector[4 * r..4 * r + 4].copy_from_slice(&bytes);
+        vector[4 * r..4 * r + 4].copy_from_slice(&bytes.to_le_bytes());
     }
 }
 
