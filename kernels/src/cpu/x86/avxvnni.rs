@@ -6,10 +6,10 @@ use core::arch::x86_64::*;
 use crate::abi::BLOCK_ROWS;
 use crate::cpu::Isa;
 use crate::cpu::views::{Epilogue, Q8Rows};
-use crate::layout::Kind;
 use crate::pack::Block;
 
 use super::avx2::Avx2;
+use super::numbers::usual;
 use super::rows::{Rows16, dword};
 use super::vnni::{self, Dot};
 
@@ -37,10 +37,6 @@ impl Isa for AvxVnni {
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 fn all_tokens<const KIND: u32>(isa: AvxVnni, w: &Block, x: Q8Rows, y: &Epilogue) {
     vnni::all_tokens::<AvxVnni, KIND>(isa, w, x, y);
-}
-
-const fn usual(kind: u32) -> bool {
-    matches!(Kind::ALL[kind as usize], Kind::I8 | Kind::I4 | Kind::I4Min | Kind::K4 | Kind::K6)
 }
 
 /// What is no dot product is AVX2's.

@@ -16,6 +16,11 @@ pub const fn format<const KIND: u32>() -> Format {
     }
 }
 
+/// Whether a kind gets code for its own sake where all kinds' would be much.
+pub const fn usual(kind: u32) -> bool {
+    matches!(Kind::ALL[kind as usize], Kind::I8 | Kind::I4 | Kind::I4Min | Kind::K4 | Kind::K6)
+}
+
 /// `$quantized`, in which `$KIND` is a quantized kind's number as a constant, or `$float`.
 macro_rules! each_kind {
     ($kind:expr, $KIND:ident => $quantized:expr, float => $float:expr) => {

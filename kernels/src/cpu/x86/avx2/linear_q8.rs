@@ -13,7 +13,7 @@ use crate::abi::ACT_GROUP;
 use crate::cpu::q8::Q8Group;
 use crate::cpu::scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Q8Tile};
-use crate::cpu::x86::numbers::{self, COLUMNS, column, each_kind, factor};
+use crate::cpu::x86::numbers::{self, COLUMNS, column, each_kind, factor, usual};
 use crate::cpu::x86::rows::{Rows16, pair};
 use crate::cpu::x86::{Ahead, prefetch};
 use crate::layout::{Format, Values, block_bytes};
@@ -55,12 +55,13 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
     }, float => scalar::linear::linear_q8(w, x, y));
 }
 
-/// Some blocks of a matrix times one token; block `i` has the outputs `y(i)`.
+/// Some blocks of a matrix times one token; block `i` has the outputs `y(i)`. The usual kinds have code of their own.
 pub fn one_token(isa: Avx2, blocks: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
-    // SAFETY: a value of `Avx2` proves that the CPU has the features.
-    each_kind!(blocks.kind(), KIND => unsafe {
-        some_blocks::<KIND>(isa, blocks, x.tile(0), y);
-    }, float => blocks.enumerate().for_each(|(i, w)| scalar::linear::linear_q8(w, x, y(i))));
+    each_kind!(blocks.kind(), KIND => if const { usual(KIND) } {
+        // SAFETY: a value of `Avx2` proves that the CPU has the features.
+        return unsafe { some_blocks::<KIND>(isa, blocks, x.tile(0), y) };
+    }, float => {});
+    blocks.enumerate().for_each(|(i, w)| linear_q8(isa, w, x, y(i)));
 }
 
 /// Weights by columns of four inputs × 16 rows.

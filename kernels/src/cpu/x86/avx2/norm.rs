@@ -76,19 +76,20 @@ pub fn load_group(x: &[f32]) -> [__m256; 4] {
 pub fn put(values: [__m256; 4], (first, second): GroupMut) {
     *first = quantize(values);
     if let Some(second) = second {
-        *second = quantize(rest(first, values));
+        *second = rest(first, values);
     }
 }
 
-/// `Q8Group::rest` for values in registers.
+/// What a group leaves of its values, as a group. Not inlined: it would be a second `quantize` wherever there is one.
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn rest(group: &Q8Group, mut values: [__m256; 4]) -> [__m256; 4] {
+fn rest(group: &Q8Group, mut values: [__m256; 4]) -> Q8Group {
     for (value, q) in values.iter_mut().zip(group.q.as_chunks::<8>().0) {
         // SAFETY: eight bytes, any alignment.
         let q = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(unsafe { _mm_loadl_epi64(q.as_ptr().cast()) }));
         *value = _mm256_fnmadd_ps(_mm256_set1_ps(group.scale), q, *value);
     }
-    values
+    quantize(values)
 }
 
 /// `Q8Group::quantize` for values in registers.
