@@ -84,17 +84,33 @@ fn a_cache_of_fewer_bits_stays_close() {
 
 #[test]
 fn quantized_logits_stay_close_to_plain_loops_over_the_same_weights() {
-    let (toy, model) = model(Shape { quantized: true, ..SHAPE });
-    let tokens = tokens(60, 3);
-    let expected = toy.reference(&tokens);
-    let far = furthest(&fresh(&model, &options(2, 32), &tokens, 32), &expected);
-    assert!(far < 0.1, "{far}");
+    for (planes, bound) in [(1, 0.1), (2, 1e-3)] {
+        let (toy, model) = model(Shape { planes, ..SHAPE });
+        let tokens = tokens(60, 3);
+        let expected = toy.reference(&tokens);
+        let far = furthest(&fresh(&model, &options(2, 32), &tokens, 32), &expected);
+        assert!(far < bound, "{planes} planes: {far}");
+    }
+}
+
+#[test]
+fn hidden_states_are_what_the_head_has_read() {
+    for planes in [0, 1, 2] {
+        let (toy, model) = model(Shape { planes, ..SHAPE });
+        let mut engine = Engine::new(model, &options(1, 8)).unwrap();
+        let sequence = engine.add_sequence().unwrap();
+        let logits = engine.forward_with_hidden(&all(sequence, &tokens(5, 12))).unwrap().row(4).to_vec();
+        let mut hidden = vec![0.0; SHAPE.dim];
+        engine.add_hidden(4, &mut hidden).unwrap();
+        let far = furthest(&[toy.logits(&hidden)], &[logits]);
+        assert!(far < 1e-5, "{planes} planes: {far}");
+    }
 }
 
 #[test]
 fn threads_and_chunks_change_nothing() {
-    for quantized in [false, true] {
-        let (_, model) = model(Shape { quantized, ..SHAPE });
+    for planes in [0, 1, 2] {
+        let (_, model) = model(Shape { planes, ..SHAPE });
         let tokens = tokens(130, 4);
         let expected = fresh(&model, &options(1, 130), &tokens, 130);
         for threads in [1, 2, 3, 7] {

@@ -105,6 +105,9 @@ fn weights() {
 fn buffers() {
     check("buffers[0] (x): width: 0 is not between", |p| p.buffers[0].width = 0);
     check("buffers[0] (x): stride 96, but a row of 24 in f32 takes 128", |p| p.buffers[0].stride = 96);
+    check("buffers[0] (x): stride 192, but a row of 24 in q8x2 takes 128", |p| {
+        (p.buffers[0].kind, p.buffers[0].stride) = (tcrt::program::BufferKind::Q8x2, 192);
+    });
     check("misaligned or outside the arena's", |p| p.buffers[0].offset = 32);
     check("misaligned or outside the arena's", |p| p.buffers[0].offset = p.token_arena);
     check("misaligned or outside the arena's", |p| p.buffers[0].offset = u64::MAX - 63);

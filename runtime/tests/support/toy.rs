@@ -18,8 +18,8 @@ pub struct Shape {
     pub head_dim: usize,
     pub positions: usize,
     pub window: usize,
-    /// Int8 weights and activations instead of f32.
-    pub quantized: bool,
+    /// Of int8 activations, which go with int8 weights; 0 for f32 ones.
+    pub planes: usize,
 }
 
 pub const SHAPE: Shape = Shape {
@@ -32,7 +32,7 @@ pub const SHAPE: Shape = Shape {
     head_dim: 6,
     positions: 300,
     window: 0,
-    quantized: false,
+    planes: 0,
 };
 
 pub struct Layer {
@@ -94,14 +94,16 @@ impl Toy {
     }
 
     fn build(&mut self) {
-        let Shape { dim, hidden, heads, kv_heads, head_dim, window, quantized, .. } = self.shape;
+        let Shape { dim, hidden, heads, kv_heads, head_dim, window, planes, .. } = self.shape;
         let b = &mut self.builder;
-        let (kind, group) = if quantized { (Kind::I8, 32) } else { (Kind::F32, 0) };
-        let (row, q8) = (BufferKind::F32, if quantized { BufferKind::Q8 } else { BufferKind::F32 });
-        let (norm, linear, swiglu) = match quantized {
-            true => ("rms_norm_q8", "linear_q8", "swiglu_q8"),
-            false => ("rms_norm", "linear", "swiglu"),
-        };
+        let (kind, group) = if planes > 0 { (Kind::I8, 32) } else { (Kind::F32, 0) };
+        let row = BufferKind::F32;
+        let q8 = [BufferKind::F32, BufferKind::Q8, BufferKind::Q8x2][planes];
+        let [norm, linear, swiglu, quantize] = [
+            ["rms_norm", "linear", "swiglu", ""],
+            ["rms_norm_q8", "linear_q8", "swiglu_q8", "quantize_q8"],
+            ["rms_norm_q8x2", "linear_q8x2", "swiglu_q8x2", "quantize_q8x2"],
+        ][planes];
         let widths = ((heads + 2 * kv_heads) * head_dim, heads * head_dim);
         let x = b.buffer("x", row, dim, false);
         let angles = b.buffer("angles", row, head_dim, false);
@@ -132,9 +134,9 @@ impl Toy {
             b.op("rope_kv", &[qkv, angles, q_norm, none, q], &ints, &[EPS]);
             let ints = [heads as i64, kv_heads as i64, head_dim as i64, i, window as i64];
             b.op("attention", &[q, mixed], &ints, &[0.5]);
-            let from = if quantized { mixed_q8 } else { mixed };
-            if quantized {
-                b.op("quantize_q8", &[mixed, mixed_q8], &[], &[]);
+            let from = if planes > 0 { mixed_q8 } else { mixed };
+            if planes > 0 {
+                b.op(quantize, &[mixed, mixed_q8], &[], &[]);
             }
             let w = b.matrix("wo", kind, group, widths.1, &mut layer.wo);
             b.op(linear, &[from, w, none, x, x], &[], &[0.7]);
@@ -186,9 +188,14 @@ impl Toy {
                 let out = times(&layer.down, &act);
                 x.iter_mut().zip(out).for_each(|(x, out)| *x += out);
             }
-            all.push(times(&self.head, &norm(&x, &self.norm)).iter().map(|logit| 0.5 * logit).collect());
+            all.push(self.logits(&norm(&x, &self.norm)));
         }
         all
+    }
+
+    /// What the head makes of a hidden state.
+    pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
+        times(&self.head, hidden).iter().map(|logit| 0.5 * logit).collect()
     }
 
     fn rotate(&self, x: &[f32], position: usize) -> Vec<f32> {
