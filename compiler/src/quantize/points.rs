@@ -76,10 +76,9 @@ impl Points {
 
     /// Sum of the squared distances to the nearest points.
     pub fn squared_error(&self, values: &[f32], scale: f32, min: f32) -> f32 {
-        let inverse = inverse(scale);
         match self.table {
-            None => sum(values, |value| value - min - scale * round((value - min) * inverse, self.low, self.high)),
-            Some(_) => sum(values, |value| value - min - scale * self.value((value - min) * inverse)),
+            None => squared_error(values, scale, min, |x| round(x, self.low, self.high)),
+            Some(_) => squared_error(values, scale, min, |x| self.value(x)),
         }
     }
 }
@@ -87,16 +86,20 @@ impl Points {
 /// Sums of so many lanes are what compilers make vectors of.
 const LANES: usize = 8;
 
-/// The sum of the squares of `f`.
-fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+fn squared_error(values: &[f32], scale: f32, min: f32, point: impl Fn(f32) -> f32) -> f32 {
+    let inverse = inverse(scale);
+    let square = |value: f32| {
+        let error = value - min - scale * point((value - min) * inverse);
+        error * error
+    };
     let mut sums = [0.0; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
         for (sum, value) in sums.iter_mut().zip(chunk) {
-            *sum += f(*value) * f(*value);
+            *sum += square(*value);
         }
     }
-    sums.iter().sum::<f32>() + rest.iter().map(|value| f(*value) * f(*value)).sum::<f32>()
+    sums.iter().sum::<f32>() + rest.iter().map(|value| square(*value)).sum::<f32>()
 }
 
 /// The value farthest from zero, with its sign; the first of two.
@@ -139,4 +142,39 @@ const SHIFT: f32 = 12_582_912.0;
 /// `SHIFT` more, so that its lowest bits are the integer's.
 fn shifted(value: f32, low: f32, high: f32) -> f32 {
     value.clamp(low, high) + SHIFT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tc_kernels::layout::Kind;
+
+    #[test]
+    fn errors_and_numbers_are_those_of_the_nearest_points() {
+        let values: Vec<f32> = (0..35).map(|i| ((i * 37 % 101) as f32 - 50.0) / 9.0).collect();
+        for format in Kind::ALL.into_iter().filter_map(Kind::format) {
+            let (points, min) = (Points::of(format), if format.min { -5.0 } else { 0.0 });
+            let scale = 11.0 / (points.high - points.low);
+            let nearest: Vec<(i8, f32)> = values.iter().map(|value| points.nearest(*value, scale, min)).collect();
+            let error: f32 = values.iter().zip(&nearest).map(|(value, (_, point))| (value - point).powi(2)).sum();
+            assert!((points.squared_error(&values, scale, min) - error).abs() <= 1e-4 * error, "{format:?}");
+            let mut numbers = vec![0; values.len()];
+            points.put(&values, scale, min, &mut numbers);
+            assert!(numbers.iter().eq(nearest.iter().map(|(number, _)| number)), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn the_farthest_from_zero_keeps_its_sign() {
+        for (values, expected) in [
+            (&[1.0, -3.0, 2.0][..], -3.0),
+            (&[f32::NAN, 1.0], 1.0),
+            (&[2.0, -2.0], 2.0),
+            (&[-2.0, 2.0], -2.0),
+            (&[], 0.0),
+        ] {
+            let padded = [values, &[0.5; 9]].concat();
+            assert_eq!(largest(&padded), if values.is_empty() { 0.5 } else { expected }, "{values:?}");
+        }
+    }
 }
