@@ -133,10 +133,12 @@ fn input_sum<V: Dot, const KIND: u32, const T: usize>(
     factor: i16,
 ) -> V::Int {
     let format = const { format::<KIND>() };
-    let factors = match (format.parts(), part) {
-        (1, _) => [factor, factor],
-        (_, 0) => [factor, 0],
-        _ => [0, factor],
-    };
-    v.weighted_sum(x[i].sums, factors)
+    let [first, last] = x[i].sums;
+    match (format.parts(), part) {
+        // Where dot products bound the time, one more multiplication in vectors would be felt, and these are none.
+        (1, _) if T > 2 => v.int((i32::from(first) + i32::from(last)) * i32::from(factor)),
+        (1, _) => v.weighted_sum([first, last], [factor, factor]),
+        (_, 0) => v.weighted_sum([first, last], [factor, 0]),
+        _ => v.weighted_sum([first, last], [0, factor]),
+    }
 }
