@@ -1,5 +1,6 @@
 //! Who does which task, and when all are done: what the threads of a team share while they run a schedule.
 
+use super::crowd::{Crowd, Turn};
 use super::progress::Progress;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ pub struct Handout {
     spins: u32,
     /// Tasks done, over all calls.
     done: Progress,
+    crowd: Crowd,
 }
 
 /// Written and read by one thread alone, on its own cache line.
@@ -24,6 +26,7 @@ struct Unsaid {
     tasks: AtomicU64,
     /// Nobody waits for fewer tasks over all calls because of these.
     upto: AtomicU64,
+    turn: Turn,
 }
 
 /// Alone on its cache line, so that threads in different shares or steps do not slow each other down.
@@ -45,7 +48,7 @@ impl Handout {
     pub fn new(steps: usize, threads: u32, spins: u32) -> Handout {
         let next = (0..steps * threads as usize).map(|_| Next::default()).collect();
         let unsaid = (0..threads).map(|_| Unsaid::default()).collect();
-        Handout { next, unsaid, spins, done: Progress::default() }
+        Handout { next, unsaid, spins, done: Progress::default(), crowd: Crowd::new(threads) }
     }
 
     pub fn threads(&self) -> u32 {
@@ -58,12 +61,14 @@ impl Handout {
 
     /// Begins a call, whose number must be one more than the last one's, all of whose tasks are done.
     pub fn begin(&self, number: u32) -> Round {
+        self.crowd.begin();
         Round { number: u64::from(number) << 32, before: self.done.now() }
     }
 
     /// The first of the next `portion` of a step's tasks; none when all are taken or the call is over. In a call, all threads must
     /// name the same `tasks` and `portion` for a step.
     pub fn take(&self, round: &Round, thread: u32, step: usize, tasks: u32, portion: u32) -> Option<u32> {
+        self.make_way(thread);
         let threads = self.threads();
         let portions = u64::from(tasks.div_ceil(portion.max(1)));
         let shares = self.next.get(step * threads as usize..)?.get(..threads as usize)?;
@@ -78,17 +83,27 @@ impl Handout {
         first.map(|first| first as u32 * portion)
     }
 
+    /// Yields to other programs where it is time to; the thread holds no task.
+    #[inline]
+    fn make_way(&self, thread: u32) {
+        let turn = &self.unsaid[thread as usize].turn;
+        if self.crowd.is_over(turn) {
+            self.say(thread);
+            self.crowd.make_way(thread, turn);
+        }
+    }
+
     /// `tasks` are done, of the call's first `upto`, for which somebody may wait. The others learn it when the thread is through with its
     /// share or waits itself: before that they would wait for the rest of the share anyway.
     pub fn done(&self, round: &Round, thread: u32, tasks: u32, upto: u64) {
-        let Unsaid { tasks: unsaid, upto: most } = &self.unsaid[thread as usize];
+        let Unsaid { tasks: unsaid, upto: most, .. } = &self.unsaid[thread as usize];
         unsaid.store(unsaid.load(Ordering::Relaxed) + u64::from(tasks), Ordering::Relaxed);
         most.store(round.before + upto, Ordering::Relaxed);
     }
 
     /// Lets the others know what a thread has done.
     pub fn say(&self, thread: u32) {
-        let Unsaid { tasks, upto } = &self.unsaid[thread as usize];
+        let Unsaid { tasks, upto, .. } = &self.unsaid[thread as usize];
         let said = tasks.load(Ordering::Relaxed);
         if said > 0 {
             tasks.store(0, Ordering::Relaxed);
@@ -99,7 +114,7 @@ impl Handout {
     /// Returns once the call's first `upto` tasks are done.
     pub fn wait(&self, round: &Round, thread: u32, upto: u64) {
         self.say(thread);
-        self.done.wait(round.before + upto, self.spins);
+        self.crowd.waited(self.done.wait(round.before + upto, self.spins));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Runs a verified program: one schedule that every thread follows, with barriers only where the program says.
 
 mod bind;
+mod crowd;
 mod handout;
 mod progress;
 mod team;

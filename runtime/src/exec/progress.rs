@@ -3,6 +3,7 @@
 use std::hint;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A count that only grows, and threads that wait until it has come far enough. What was written before an `add` is seen by whoever
 /// waited for it. Alone on its cache lines: while threads wait and add, what lies beside it is read.
@@ -30,20 +31,22 @@ impl Progress {
         }
     }
 
-    /// Returns once the count is `target` or more; sleeps after `spins` looks.
-    pub fn wait(&self, target: u64, spins: u32) {
+    /// Returns once the count is `target` or more, and how long it slept for it; sleeps after `spins` looks.
+    pub fn wait(&self, target: u64, spins: u32) -> Duration {
         for _ in 0..spins {
             if self.now() >= target {
-                return;
+                return Duration::ZERO;
             }
             hint::spin_loop();
         }
+        let begin = Instant::now();
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         while self.count.load(Ordering::SeqCst) < target {
             guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        begin.elapsed()
     }
 }
 

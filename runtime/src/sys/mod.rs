@@ -6,6 +6,7 @@
     reason = "system calls and raw memory end here; each use states the invariant that makes it sound"
 )]
 
+mod affinity;
 mod libc;
 mod library;
 mod mapping;
@@ -16,6 +17,7 @@ mod sealed;
 mod step;
 mod whole_file;
 
+pub(crate) use affinity::{allowed, current, stay_on};
 pub(crate) use library::Library;
 pub use mapping::Mapping;
 pub use memory::Memory;
