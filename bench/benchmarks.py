@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares tcrt with llama.cpp on equal files, in turn, in one run, and writes docs/benchmarks.md and its plot.
+"""Compares tcrt with llama.cpp on equal files, in turn, in one run, and writes the table of docs/benchmarks.md and its plot.
 
     cargo build --release && bench/benchmarks.py              # everything: about 20 minutes, 13 GB of disk
     bench/benchmarks.py --only 135M --rounds 3                # some cases, printed and not written
@@ -21,6 +21,8 @@ from cases import CASES, KINDS, SHAPES
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
+# Of docs/benchmarks.md; what stands between them is written anew.
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--rounds", type=int, default=5)
@@ -72,31 +74,32 @@ def measure(case, python):
     return results
 
 
-def page(rows, python):
+def section(rows, python):
     commit = run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"]).strip()
     versions = ", ".join(f"{name} {environment.version(python, name)}" for name in environment.PACKAGES)
-    return f"""# Benchmarks
-
-Written by `bench/benchmarks.py`, which installs the peer, makes the models and runs both programs in turn; run it on your
-machine, since only ratios of one run mean much.
-
+    return f"""
 Machine: {environment.processor()}; {args.threads} threads; {datetime.date.today()}. tcrt at {commit}; {versions}, built with
-`-DGGML_NATIVE=ON`. Random weights in real shapes, the same GGUF file for both. {args.rounds} rounds; medians and
-[ranges] in tokens a second. Decode: greedy, the choice of the token included. Both keep keys and values in f16.
+`-DGGML_NATIVE=ON`. {args.rounds} rounds.
 
 ![Ratios to llama.cpp](benchmarks.svg)
 
 {report.table(rows)}
 
-The last column is the share of the machine's read bandwidth, measured by `tcrt bench` in the same process, that the weights and the
-cache that each token must read make up; above 1 where they stay in the processor's caches.
-
-## Peak memory, MiB
+Peak memory, MiB:
 
 {report.memory(rows)}
 
-Both map the weights; llama.cpp keeps a repacked copy of what its kernels want in another order. Its process holds Python too.
 """
+
+
+def write(rows, python):
+    path = f"{ROOT}/docs/benchmarks.md"
+    before, rest = open(path).read().split(BEGIN)
+    after = rest.split(END)[1]
+    with open(path, "w") as page:
+        page.write(before + BEGIN + "\n" + section(rows, python) + END + after)
+    with open(f"{ROOT}/docs/benchmarks.svg", "w") as plot:
+        plot.write(report.svg(rows))
 
 
 def main():
@@ -108,12 +111,8 @@ def main():
             print(report.table(rows[-1:]).splitlines()[-1], flush=True)
     if not rows:
         raise SystemExit(f"no case has {args.only!r} in its name: {', '.join(case.name for case in CASES)}")
-    if args.only:
-        return
-    with open(f"{ROOT}/docs/benchmarks.svg", "w") as plot:
-        plot.write(report.svg(rows))
-    with open(f"{ROOT}/docs/benchmarks.md", "w") as text:
-        text.write(page(rows, python))
+    if not args.only:
+        write(rows, python)
 
 
 main()
