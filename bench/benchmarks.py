@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares tcrt with llama.cpp on equal files, in turn, in one run, and writes the table of docs/benchmarks.md and its plot.
 
-    cargo build --release && bench/benchmarks.py              # everything: about 20 minutes, 13 GB of disk
+    cargo build --release && bench/benchmarks.py              # everything: about 15 minutes, 13 GB of disk
     bench/benchmarks.py --only 135M --rounds 3                # some cases, printed and not written
 
 Python and a C++ compiler are all that it needs: it makes an environment of its own, builds llama.cpp (llama-cpp-python) for
@@ -28,6 +28,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--threads", type=int, default=os.cpu_count())
 parser.add_argument("--only", default="", help="cases whose name contains this; nothing is written")
+parser.add_argument("--torch", action="store_true", help="measure AOTInductor, too: several gigabytes more, and minutes to compile a model")
 parser.add_argument("--venv", default=f"{ROOT}/target/bench/venv", help="the peers' Python environment")
 parser.add_argument("--models", default=f"{ROOT}/target/bench/models", help="where the models are made")
 parser.add_argument("--bin", default=f"{ROOT}/target/release", help="where tcc and tcrt are")
@@ -59,10 +60,15 @@ def commands(case, python):
     ours, theirs = files(case, python)
     lengths = ["-p", str(case.prompt), "-n", str(case.decode), "-d", str(case.depth)]
     numbers = [str(n) for n in (case.prompt, case.decode, case.depth, args.threads)]
-    return {
+    programs = {
         "tcrt": [f"{args.bin}/tcrt", "bench", ours, *lengths, "-r", "1", "--threads", str(args.threads), "--bandwidth", "--json"],
         "llama.cpp": [python, f"{HERE}/peers/measure_llama_cpp.py", theirs, *numbers],
     }
+    if args.torch and case.aotinductor:
+        torch = environment.prepare_torch(f"{args.venv}-torch")
+        lengths = [str(n) for n in (case.prompt, case.decode, args.threads)]
+        programs[report.AOTINDUCTOR] = [torch, f"{HERE}/peers/measure_aotinductor.py", theirs, case.aotinductor, *lengths, args.models]
+    return programs
 
 
 def measure(case, python):
@@ -89,6 +95,18 @@ Peak memory, MiB:
 
 {report.memory(rows)}
 
+{aotinductor(rows)}"""
+
+
+def aotinductor(rows):
+    rows = [row for row in rows if report.AOTINDUCTOR in row[1]]
+    if not rows:
+        return ""
+    torch = environment.version(f"{args.venv}-torch/bin/python", "torch")
+    return f"""AOTInductor of torch {torch}, which keeps activations in bf16, has lengths compiled in and no int4 embedding:
+
+{report.against(rows, report.AOTINDUCTOR)}
+
 """
 
 
@@ -109,6 +127,8 @@ def main():
         if args.only in case.name:
             rows.append((case, measure(case, python)))
             print(report.table(rows[-1:]).splitlines()[-1], flush=True)
+            if report.AOTINDUCTOR in rows[-1][1]:
+                print(report.against(rows[-1:], report.AOTINDUCTOR).splitlines()[-1], flush=True)
     if not rows:
         raise SystemExit(f"no case has {args.only!r} in its name: {', '.join(case.name for case in CASES)}")
     if not args.only:

@@ -9,13 +9,21 @@ PACKAGES = ("numpy", "gguf", "llama-cpp-python")
 
 def prepare(folder):
     """Makes the environment once; llama.cpp is built for this machine, as a user who cares for speed would."""
+    return install(folder, "gguf, llama_cpp, numpy", ["--no-binary", "llama-cpp-python", *PACKAGES])
+
+
+def prepare_torch(folder):
+    """One for torch, which weighs several gigabytes."""
+    return install(folder, "gguf, numpy, torch", ["numpy", "gguf", "torch"])
+
+
+def install(folder, modules, arguments):
     python = f"{folder}/bin/python"
-    if os.path.exists(python) and subprocess.run([python, "-c", "import gguf, llama_cpp, numpy"], capture_output=True).returncode == 0:
+    if os.path.exists(python) and subprocess.run([python, "-c", f"import {modules}"], capture_output=True).returncode == 0:
         return python
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     variables = os.environ | {"CMAKE_ARGS": "-DGGML_NATIVE=ON"}
-    install = [python, "-m", "pip", "install", "--quiet", "--no-binary", "llama-cpp-python", *PACKAGES]
-    subprocess.run(install, check=True, env=variables)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *arguments], check=True, env=variables)
     return python
 
 

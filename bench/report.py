@@ -2,6 +2,7 @@
 from statistics import median
 
 PROGRAMS = ("tcrt", "llama.cpp")
+AOTINDUCTOR = "AOTInductor"
 COLOURS = {"tcrt": "#2f6fde", "llama.cpp": "#b0b4bb"}
 
 
@@ -13,8 +14,8 @@ def number(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def ratio(results, key):
-    ours, theirs = (median(r[key] for r in results[program]) for program in PROGRAMS)
+def ratio(results, key, programs=PROGRAMS):
+    ours, theirs = (median(r[key] for r in results[program]) for program in programs)
     return ours / theirs
 
 
@@ -35,6 +36,21 @@ def table(rows):
             cells += [cell([r[key] for r in results[program]]) for program in PROGRAMS]
             cells.append(f"**{ratio(results, key):.2f}**")
         lines.append(f"| {case.name} | {case.prompt} | {' | '.join(cells)} | {share(results)} |")
+    return "\n".join(lines)
+
+
+def against(rows, peer):
+    lines = [
+        f"| shape, weights | prefill tcrt | prefill {peer} | ratio | decode tcrt | decode {peer} | ratio | MiB tcrt | MiB {peer} |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for case, results in rows:
+        cells, programs = [], ("tcrt", peer)
+        for key in ("prefill_tps", "decode_tps"):
+            cells += [cell([r[key] for r in results[program]]) for program in programs]
+            cells.append(f"**{ratio(results, key, programs):.2f}**")
+        cells += [f"{median(r['peak_rss_bytes'] for r in results[program]) / 2**20:.0f}" for program in programs]
+        lines.append(f"| {case.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
