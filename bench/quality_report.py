@@ -95,6 +95,16 @@ def targets(rows, wanted):
 
 
 OURS, THEIRS = "#2f6fde", "#8a5a00"
+# What a letter of a label takes, and a line.
+LETTER, LINE = 6.6, 12
+
+
+def free(taken, across, wanted, top):
+    """The place of a label nearest to where it is wanted that no other one has: from where to where, and its line."""
+    offsets = sorted(range(-20 * LINE, 20 * LINE, LINE // 2), key=abs)
+    crosses = lambda at, other: abs(at - other[2]) < LINE and across[0] < other[1] and other[0] < across[1]
+    at = next(wanted + by for by in offsets if wanted + by > top and not any(crosses(wanted + by, other) for other in taken))
+    return *across, at
 
 
 def svg(rows, text):
@@ -122,16 +132,15 @@ def svg(rows, text):
         parts.append(f'<line x1="{x(bit):.1f}" x2="{x(bit):.1f}" y1="{top}" y2="{height - bottom}" stroke="#f0f2f4"/>')
         parts.append(f'<text x="{x(bit):.1f}" y="{height - bottom + 18}" text-anchor="middle">{bit}</text>')
     parts.append(f'<text x="{(left + width - right) / 2}" y="{height - 10}" text-anchor="middle">bits per weight, embedding and head included</text>')
-    taken = []
-    for across, up, row in sorted(points, key=lambda point: point[1]):
+    # Marks take their places first.
+    taken = [(x(across) - 6, x(across) + 6, y(up) + 4) for across, up, _ in points]
+    for across, up, row in sorted(points, key=lambda point: -point[1]):
         px, py = x(across), y(up)
         mark = f'<rect x="{px - 5:.1f}" y="{py - 5:.1f}" width="10" height="10" fill="{THEIRS}"/>'
         parts.append(mark if row.theirs else f'<circle cx="{px:.1f}" cy="{py:.1f}" r="5" fill="{OURS}"/>')
-        label_y = py + 4
-        while any(abs(label_y - other) < 12 and abs(px - at) < 150 for at, other in taken):
-            label_y -= 12
-        taken.append((px, label_y))
-        end = px > width - 190
-        parts.append(f'<text x="{px + (-9 if end else 9):.1f}" y="{label_y:.1f}" text-anchor="{"end" if end else "start"}">{row.name}</text>')
+        begin = px - 9 - LETTER * len(row.name) if px > width - 190 else px + 9
+        box = free(taken, (begin, begin + LETTER * len(row.name)), py + 4, top)
+        taken.append(box)
+        parts.append(f'<text x="{begin:.1f}" y="{box[2]:.1f}" textLength="{LETTER * len(row.name)}">{row.name}</text>')
     parts.append("</svg>")
     return "\n".join(parts) + "\n"
