@@ -78,13 +78,13 @@ fn assign_ends(
     let head = if config.tied { Some(embed) } else { tensors.get("head") };
     let head_type = head.map(|head| choose("head", recipe.linear, recipe, head));
     let own = recipe.embedding.is_some() || recipe.overrides.iter().any(|rule| matches(&rule.layers, "embed"));
-    let embed_type = match (config.tied && !own, head_type) {
-        (true, Some(head_type)) => head_type,
-        _ => choose("embed", recipe.embedding, recipe, embed),
-    };
+    let embed_type = own.then(|| choose("embed", recipe.embedding, recipe, embed));
+    // One matrix where their formats are one; then it is made as the head, which matters more, would be.
+    let shared = head_type.filter(|(head, _)| config.tied && embed_type.is_none_or(|(embed, _)| embed == *head));
+    let embed_type = shared.or(embed_type).unwrap_or_else(|| choose("embed", recipe.embedding, recipe, embed));
     types.insert("embed".to_string(), embed_type);
     types.extend(head_type.map(|head_type| ("head".to_string(), head_type)));
-    config.tied && head_type == Some(embed_type)
+    shared.is_some()
 }
 
 fn choose(name: &str, quantizer: Option<Quantizer>, recipe: &Recipe, tensor: &Tensor) -> (WeightType, Method) {

@@ -144,6 +144,9 @@ fn a_tied_head_is_the_embedding_unless_their_formats_differ() {
 
     let rows = assigned(r#"{"linear:int8": {"groupsize": 0}, "embedding": {"bitwidth": 8}}"#);
     assert!(rows.shared_head);
+    let methods = assigned(r#"{"linear:kind": {"kind": "i8", "method": "gptq"}, "embedding:kind": {"kind": "i8"}}"#);
+    assert!(methods.shared_head);
+    assert_eq!((methods.get("embed"), methods.method("embed")), (weight(Kind::I8, 32), Some(Method::Gptq)));
     // 72 inputs of `down` are padded to 96.
     assert_eq!(rows.get("layers.0.down"), weight(Kind::I8, 96));
 }
