@@ -18,7 +18,7 @@ const TURN: Duration = Duration::from_millis(2);
 /// A longer sleep or yield says that a thread was put aside.
 const ASIDE: Duration = Duration::from_micros(1500);
 /// How long after the last such sign there is a crowd.
-const MEMORY: Duration = Duration::from_millis(100);
+const MEMORY: Duration = Duration::from_millis(20);
 
 /// Times are nanoseconds since `origin`.
 pub struct Crowd {
@@ -101,6 +101,11 @@ impl Crowd {
         if turn.place.swap(place as u32 + 1, Ordering::Relaxed) != place as u32 + 1 {
             stay_on(&self.processors[place..=place]);
         }
+    }
+
+    #[cfg(test)]
+    pub fn stays(&self) {
+        self.until.store(u64::MAX, Ordering::Relaxed);
     }
 
     fn now(&self) -> u64 {

@@ -178,4 +178,20 @@ mod tests {
         assert_eq!(handout.take(&first, 0, 0, 20, 4), None);
         assert_eq!(all(&handout, &second, 2, 20, 4).len(), 16);
     }
+
+    #[test]
+    fn who_yields_in_a_crowd_has_said_what_is_done() {
+        let handout = Handout::new(1, 1, 0);
+        let round = handout.begin(1);
+        let take_in_a_crowd = || {
+            std::thread::sleep(std::time::Duration::from_millis(3));
+            handout.crowd.stays();
+            handout.take(&round, 0, 0, 4, 1)
+        };
+        assert_eq!(take_in_a_crowd(), Some(0));
+        handout.done(&round, 0, 1, 4);
+        assert_eq!(handout.done.now(), 0);
+        assert_eq!(take_in_a_crowd(), Some(1));
+        assert_eq!(handout.done.now(), 1);
+    }
 }
