@@ -1,17 +1,23 @@
 //! Times kernels at given shapes, the least and the median of many short runs, for comparing builds on a busy machine:
-//! `case linear_q8:i4:32:1536x576:128 attention:9/3x64:1024:8 …`.
+//! `case linear_q8:i4:32:1536x576:128 attention:9/3x64:1024:8 …`. The name of a tier, `avx2`, has those after it run in that tier at most.
 
 use std::time::Instant;
 
 use tc_kernels::layout::Kind;
 use tc_kernels::measure::{Case, Lines, Shape};
+use tc_kernels::table::Tier;
 
 fn main() {
     let weights = Lines::new(64 << 20);
+    let mut most = Tier::ALL[Tier::ALL.len() - 1];
     for what in std::env::args().skip(1) {
+        if let Some(tier) = Tier::from_name(&what) {
+            most = tier;
+            continue;
+        }
         let (kernel, shape, tokens) = parse(&what).unwrap_or_else(|| panic!("{what}: not understood"));
         let mut case = Case::new(kernel, shape, tokens, &weights).unwrap_or_else(|| panic!("{what}: no such case"));
-        let variant = case.variants().last().unwrap_or_else(|| panic!("{what}: no variant"));
+        let variant = case.variants().filter(|v| v.tier <= most).last().unwrap_or_else(|| panic!("{what}: no variant"));
         let turns = (1e-3 / case.seconds(variant, 1)).clamp(1.0, 1e4) as usize;
         let begin = Instant::now();
         let mut times = Vec::new();
@@ -21,7 +27,7 @@ fn main() {
         times.sort_by(f64::total_cmp);
         let (least, median) = (times[0], times[times.len() / 2]);
         let rate = case.operations as f64 / least / 1e9;
-        println!("{what:40} {:10.1} µs least {:10.1} µs median {rate:7.1} GOP/s", least * 1e6, median * 1e6);
+        println!("{what:40} {:7} {:10.1} µs least {:10.1} µs median {rate:7.1} GOP/s", variant.tier.name(), least * 1e6, median * 1e6);
     }
 }
 

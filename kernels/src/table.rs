@@ -9,7 +9,7 @@ use crate::cpu::drive::{self, tasks};
 use crate::cpu::scalar::Scalar;
 use crate::cpu::scalar::elementwise as ops;
 #[cfg(target_arch = "x86_64")]
-use crate::cpu::x86::{avx2::Avx2, avx512::Avx512, avxvnni::AvxVnni, mirror::Mirror};
+use crate::cpu::x86::{amx::Amx, avx2::Avx2, avx512::Avx512, avxvnni::AvxVnni, mirror::Mirror};
 
 /// What variants are written for, oldest to shiniest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +21,8 @@ pub enum Tier {
     AvxVnni,
     /// And AVX-512 (F, BW, VL) with VNNI.
     Avx512,
+    /// And AMX's tiles of bytes.
+    Amx,
     /// aarch64's vectors.
     Neon,
 }
@@ -28,7 +30,7 @@ pub enum Tier {
 impl Tier {
     /// Those of this architecture.
     #[cfg(target_arch = "x86_64")]
-    pub const ALL: &[Tier] = &[Tier::Scalar, Tier::Avx2, Tier::AvxVnni, Tier::Avx512];
+    pub const ALL: &[Tier] = &[Tier::Scalar, Tier::Avx2, Tier::AvxVnni, Tier::Avx512, Tier::Amx];
     #[cfg(target_arch = "aarch64")]
     pub const ALL: &[Tier] = &[Tier::Scalar, Tier::Neon];
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -40,6 +42,7 @@ impl Tier {
             Tier::Avx2 => "avx2",
             Tier::AvxVnni => "avxvnni",
             Tier::Avx512 => "avx512",
+            Tier::Amx => "amx",
             Tier::Neon => "neon",
         }
     }
@@ -59,6 +62,7 @@ impl Tier {
                 .with(Features::AVX512BW)
                 .with(Features::AVX512VL)
                 .with(Features::AVX512VNNI),
+            Tier::Amx => Tier::Avx512.needs().with(Features::AMX),
             Tier::Neon => Features::NEON,
         }
     }
@@ -79,8 +83,9 @@ impl Features {
     pub const AVX512VNNI: Features = Features(1 << 6);
     pub const AVXVNNI: Features = Features(1 << 7);
     pub const NEON: Features = Features(1 << 8);
+    pub const AMX: Features = Features(1 << 9);
 
-    const NAMES: [(Features, &'static str); 9] = [
+    const NAMES: [(Features, &'static str); 10] = [
         (Features::AVX2, "avx2"),
         (Features::FMA, "fma"),
         (Features::F16C, "f16c"),
@@ -89,6 +94,7 @@ impl Features {
         (Features::AVX512VL, "avx512vl"),
         (Features::AVX512VNNI, "avx512vnni"),
         (Features::AVXVNNI, "avxvnni"),
+        (Features::AMX, "amx"),
         (Features::NEON, "neon"),
     ];
 
@@ -104,6 +110,7 @@ impl Features {
             (Features::AVX512VL, is_x86_feature_detected!("avx512vl")),
             (Features::AVX512VNNI, is_x86_feature_detected!("avx512vnni")),
             (Features::AVXVNNI, is_x86_feature_detected!("avxvnni")),
+            (Features::AMX, crate::cpu::x86::amx::usable()),
         ])
     }
 
@@ -187,6 +194,8 @@ macro_rules! tiers {
             Variant { tier: Tier::AvxVnni, run: drive::$run::<AvxVnni $(, $planes)?> },
             #[cfg(target_arch = "x86_64")]
             Variant { tier: Tier::Avx512, run: drive::$run::<Avx512 $(, $planes)?> },
+            #[cfg(target_arch = "x86_64")]
+            Variant { tier: Tier::Amx, run: drive::$run::<Amx $(, $planes)?> },
             #[cfg(target_arch = "aarch64")]
             Variant { tier: Tier::Neon, run: drive::$run::<Neon $(, $planes)?> },
         ]

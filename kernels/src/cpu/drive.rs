@@ -116,20 +116,14 @@ pub mod tasks {
 }
 
 /// # Safety
-/// `w` is as the ABI says for `'a`, and `index` is one of its blocks.
-unsafe fn block<'a>(w: &Matrix, index: u32) -> Block<'a> {
+/// `w` is as the ABI says for `'a`, and `begin..end` are blocks of it.
+unsafe fn some_blocks<'a>(w: &Matrix, begin: u32, end: u32) -> Blocks<'a> {
     let (kind, cols, group) = matrix_shape(w);
     let size = block_bytes(kind, cols, group);
-    // SAFETY: the caller's promise.
-    let bytes = unsafe { block_of_size(w, index, size) };
-    Block { kind, group, cols, bytes, fetch_end: 0 }
-}
-
-/// # Safety
-/// `w` is as the ABI says for `'a`, `index` is one of its blocks, and `size` what these have.
-unsafe fn block_of_size<'a>(w: &Matrix, index: u32, size: usize) -> &'a [u8] {
-    // SAFETY: a matrix holds all its blocks, one after another.
-    unsafe { core::slice::from_raw_parts(w.data.add(index as usize * size), size) }
+    // SAFETY: the caller's promise; a matrix holds all its blocks, one after another.
+    let bytes =
+        unsafe { core::slice::from_raw_parts(w.data.add(begin as usize * size), (end - begin) as usize * size) };
+    Blocks::new(kind, group, cols, bytes)
 }
 
 fn matrix_shape(w: &Matrix) -> (Kind, usize, usize) {
@@ -145,8 +139,8 @@ pub unsafe extern "C" fn embed(args: *const c_void, call: *const Call, begin: u3
         // SAFETY: tokens are below the table's rows; row t of y is this task's.
         let (token, y) = unsafe { (*call.tokens.add(t as usize), row_mut(args.y, args.y_stride, t, args.table.cols)) };
         // SAFETY: as above.
-        let w = unsafe { block(&args.table, token / BLOCK_ROWS as u32) };
-        unpack_row(kind, group, cols, w.bytes, token as usize % BLOCK_ROWS, y);
+        let w = unsafe { some_blocks(&args.table, token / BLOCK_ROWS as u32, token / BLOCK_ROWS as u32 + 1) };
+        unpack_row(kind, group, cols, w.bytes(), token as usize % BLOCK_ROWS, y);
         if args.scale != 1.0 {
             y.iter_mut().for_each(|v| *v *= args.scale);
         }
@@ -217,8 +211,8 @@ const RESIDENT_WEIGHTS: usize = 256 << 10;
 /// Bytes of inputs that stay in the first cache while those weights pass by.
 const RESIDENT_INPUTS: usize = 24 << 10;
 
-/// Calls `part(block, first row, rows)` for the blocks `begin..end` and `count` rows of `x`, `stride` bytes apart, in the order that loads
-/// the least. `least` is how many rows the kernel works on at a time.
+/// Calls `part(first block, blocks, first row, rows)` for the blocks `begin..end` and `count` rows of `x`, `stride` bytes apart, in the order
+/// that loads the least. `least` is how many rows the kernel works on at a time.
 ///
 /// # Safety
 /// As the ABI says.
@@ -229,29 +223,21 @@ unsafe fn each_part(
     begin: u32,
     end: u32,
     start: impl Fn(&Block),
-    part: impl Fn(u32, Block, usize, usize),
+    part: impl Fn(usize, Blocks, usize, usize),
 ) {
-    let (kind, cols, group) = matrix_shape(&args.w);
-    let size = block_bytes(kind, cols, group);
+    // SAFETY: the caller's promise.
+    let all = unsafe { some_blocks(&args.w, begin, end) };
+    { all }.next().iter().for_each(start);
     // So few that one part has them all. When decoding, a division would be felt.
-    let (tokens, blocks) = if count <= least {
-        (least, (end - begin) as usize)
-    } else {
-        let tokens = (RESIDENT_INPUTS / stride).max(least);
-        (tokens - tokens % least, (RESIDENT_WEIGHTS / size).max(1))
-    };
-    let last_fetch = args.w.data as usize + end as usize * size;
-    for first in (begin..end).step_by(blocks.max(1)) {
+    if count <= least {
+        return part(begin as usize, all, 0, count);
+    }
+    let tokens = (RESIDENT_INPUTS / stride).max(least);
+    let (tokens, blocks) = (tokens - tokens % least, (RESIDENT_WEIGHTS / all.size()).max(1));
+    for (i, some) in all.in_parts(blocks).enumerate() {
         for t in (0..count).step_by(tokens) {
-            for b in first..end.min(first + blocks as u32) {
-                // SAFETY: the caller's promise.
-                let bytes = unsafe { block_of_size(&args.w, b, size) };
-                let w = Block { kind, group, cols, bytes, fetch_end: if t == 0 { last_fetch } else { 0 } };
-                if b == begin && t == 0 {
-                    start(&w);
-                }
-                part(b, w, t, tokens.min(count - t));
-            }
+            let some = if t == 0 { some } else { some.in_cache() };
+            part(begin as usize + i * blocks, some, t, tokens.min(count - t));
         }
     }
 }
@@ -269,8 +255,8 @@ pub unsafe extern "C" fn linear<I: Isa>(args: *const c_void, call: *const Call, 
             begin,
             end,
             |w| isa.prefetch_first(w),
-            |b, w, t, n| {
-                isa.linear(w, x.some(t, n), Epilogue::new::<1>(args, b as usize, t, n));
+            |first, w, t, n| {
+                w.enumerate().for_each(|(i, w)| isa.linear(w, x.some(t, n), Epilogue::new::<1>(args, first + i, t, n)));
             },
         );
     }
@@ -295,8 +281,8 @@ pub unsafe extern "C" fn linear_q8<I: Isa, const PLANES: usize>(
             begin,
             end,
             |w| isa.prefetch_first(w),
-            |b, w, t, n| {
-                isa.linear_q8(w, x.some(t, n), Epilogue::new::<PLANES>(args, b as usize, t, n));
+            |first, w, t, n| {
+                isa.linear_q8_blocks(w, x.some(t, n), |i| Epilogue::new::<PLANES>(args, first + i, t, n));
             },
         );
     }
@@ -307,11 +293,8 @@ pub unsafe extern "C" fn linear_q8_one<I: Isa>(args: *const c_void, call: *const
     // SAFETY: the ABI.
     unsafe {
         let (isa, (args, _)) = (I::assume(), read::<LinearArgs>(args, call));
-        let (kind, cols, group) = matrix_shape(&args.w);
-        let x = Q8Rows::from_raw(args.x, args.x_stride as usize, 1, cols);
-        let size = block_bytes(kind, cols, group);
-        let bytes = core::slice::from_raw_parts(args.w.data.add(begin as usize * size), (end - begin) as usize * size);
-        let blocks = Blocks::new(kind, group, cols, bytes);
+        let x = Q8Rows::from_raw(args.x, args.x_stride as usize, 1, args.w.cols as usize);
+        let blocks = some_blocks(&args.w, begin, end);
         { blocks }.next().iter().for_each(|w| isa.prefetch_first(w));
         isa.linear_q8_one(blocks, x, |i| Epilogue::new::<1>(args, begin as usize + i, 0, 1));
     }

@@ -61,7 +61,12 @@ pub trait Isa: Copy {
         self.base().linear_q8(w, x, y);
     }
 
-    /// As `linear_q8` for one token, for some blocks at once: block `i` has the outputs `y(i)`.
+    /// As `linear_q8` for some blocks at once: block `i` has the outputs `y(i)`.
+    fn linear_q8_blocks(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
+        w.enumerate().for_each(|(i, w)| self.linear_q8(w, x, y(i)));
+    }
+
+    /// As `linear_q8_blocks` for one token.
     fn linear_q8_one(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
         w.enumerate().for_each(|(i, w)| self.linear_q8(w, x, y(i)));
     }

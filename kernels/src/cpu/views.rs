@@ -1,7 +1,7 @@
 //! The slices that one task works on, made from the ABI's pointers. Making a view is unsafe and says what must hold;
 //! using one is safe.
 
-use crate::abi::{BLOCK_ROWS, LinearArgs};
+use crate::abi::{ACT_GROUP, BLOCK_ROWS, LinearArgs};
 
 use super::q8::{Q8Group, groups};
 
@@ -107,7 +107,7 @@ impl<'a> Q8Rows<'a> {
     pub fn tile<const T: usize>(&self, t: usize) -> Q8Tile<'a, T> {
         assert!(t + T <= self.count);
         let rows = core::array::from_fn(|i| self.x.wrapping_add((t + i) * self.stride).cast());
-        Q8Tile { rows, groups: groups(self.width), life: core::marker::PhantomData }
+        Q8Tile { rows, stride: self.stride, groups: groups(self.width), life: core::marker::PhantomData }
     }
 }
 
@@ -115,6 +115,7 @@ impl<'a> Q8Rows<'a> {
 #[derive(Clone, Copy)]
 pub struct Q8Tile<'a, const T: usize> {
     rows: [*const Q8Group; T],
+    stride: usize,
     groups: usize,
     life: core::marker::PhantomData<&'a [u8]>,
 }
@@ -126,6 +127,12 @@ impl<'a, const T: usize> Q8Tile<'a, T> {
         assert!(s < self.groups);
         // SAFETY: rows have so many groups and are valid as promised when `Q8Rows` was made.
         self.rows.map(|row| unsafe { &*row.add(s) })
+    }
+
+    /// The first row's input `i` of group `s`, and how many bytes later the next row's comes.
+    pub fn bytes(&self, s: usize, i: usize) -> (*const u8, usize) {
+        assert!(s < self.groups && i < ACT_GROUP);
+        (self.rows[0].wrapping_add(s).wrapping_byte_add(i).cast(), self.stride)
     }
 }
 
@@ -158,6 +165,18 @@ impl Epilogue {
             let at = t / PLANES * stride + first;
             let residual = if args.residual.is_null() { args.residual } else { args.residual.add(at) };
             Epilogue { bias, residual, y: args.y.add(at), stride, count, planes: PLANES, alpha: args.alpha }
+        }
+    }
+
+    /// For rows `t..` of `x`, which is the first of a token.
+    pub fn from(&self, t: usize) -> Epilogue {
+        assert!(t <= self.count && t.is_multiple_of(self.planes));
+        let at = t / self.planes * self.stride;
+        Epilogue {
+            residual: if self.residual.is_null() { self.residual } else { self.residual.wrapping_add(at) },
+            y: self.y.wrapping_add(at),
+            count: self.count - t,
+            ..*self
         }
     }
 

@@ -143,6 +143,27 @@ impl<'a> Blocks<'a> {
     pub fn kind(&self) -> Kind {
         self.all.kind
     }
+
+    pub fn bytes(&self) -> &'a [u8] {
+        self.all.bytes
+    }
+
+    /// Bytes of a block.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// `count` at a time.
+    pub fn in_parts(self, count: usize) -> impl Iterator<Item = Blocks<'a>> {
+        let parts = self.all.bytes.chunks(count * self.size);
+        parts.map(move |bytes| Blocks { all: Block { bytes, ..self.all }, ..self })
+    }
+
+    /// The blocks as they are when they have been read.
+    pub fn in_cache(mut self) -> Blocks<'a> {
+        self.all.fetch_end = 0;
+        self
+    }
 }
 
 impl<'a> Iterator for Blocks<'a> {

@@ -1,11 +1,13 @@
 //! x86-64.
 
+pub mod amx;
 pub mod avx2;
 pub mod avx512;
 pub mod avxvnni;
 pub mod mirror;
 mod numbers;
 mod rows;
+mod steps;
 mod vnni;
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -14,9 +14,10 @@ use crate::cpu::q8::Q8Group;
 use crate::cpu::scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Q8Tile};
 use crate::cpu::x86::numbers::{self, COLUMNS, column, each_kind, factor, usual};
+use crate::cpu::x86::prefetch;
 use crate::cpu::x86::rows::{Rows16, pair};
-use crate::cpu::x86::{Ahead, prefetch};
-use crate::layout::{Format, Values, block_bytes};
+use crate::cpu::x86::steps::{self, Decode, Decoded, Decoder, Step};
+use crate::layout::{Format, Values};
 use crate::pack::{Block, Blocks};
 
 use super::Avx2;
@@ -81,15 +82,7 @@ impl<const KIND: u32> Columns for Packed<'_, KIND> {
     }
 }
 
-/// A step as bytes, with the scales and minima of its parts.
-#[derive(Clone, Copy)]
-struct Step {
-    columns: [Int; COLUMNS],
-    scales: [Float; 2],
-    mins: [Float; 2],
-}
-
-impl Columns for Step {
+impl Columns for Step<Avx2> {
     #[inline(always)]
     unsafe fn column(&self, _: Avx2, c: usize) -> Int {
         // SAFETY: the caller's promise.
@@ -307,42 +300,18 @@ fn sums<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T>) -> 
     sums
 }
 
-/// A block's steps with the headers of their groups.
-fn steps<'a>(w: &'a Block, header_bytes: usize) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-    w.bytes.chunks(block_bytes(w.kind, w.group, w.group)).flat_map(move |group| {
-        let (header, steps) = group.split_at(header_bytes);
-        steps.chunks_exact(w.kind.step_bytes()).map(move |step| (header, step))
-    })
-}
-
-/// A step with its group's header becomes bytes. It needs no more than the features of `Avx2`, and writes the whole step.
-type Decode = unsafe fn(Avx2, &[u8], &[u8], *mut Step);
-
 /// # Safety
 /// `decode` does what its type says.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn all_tokens(isa: Avx2, w: &Block, x: Q8Rows, y: &Epilogue, format: Format, decode: Decode) {
-    let (mut sums, mut decoded) = (Sums::new(), [const { MaybeUninit::<Step>::uninit() }; STEPS]);
+unsafe fn all_tokens(isa: Avx2, w: &Block, x: Q8Rows, y: &Epilogue, format: Format, decode: Decode<Avx2>) {
+    let (mut sums, mut decoded) = (Sums::new(), [const { MaybeUninit::<Step<Avx2>>::uninit() }; STEPS]);
     for first in (0..x.count()).step_by(TOKENS) {
         let (w, x) = (&w.at(first), x.some(first, TOKENS.min(x.count() - first)));
         let sums = sums.clear(isa, x.count());
-        let (mut s, mut read) = (0, w.bytes.as_ptr());
-        let mut steps = steps(w, format.header_bytes());
-        loop {
-            let (mut count, begin) = (0, read);
-            for (out, (header, step)) in decoded.iter_mut().zip(&mut steps) {
-                // SAFETY: the caller's promise.
-                unsafe { decode(isa, header, step, out.as_mut_ptr()) };
-                (count, read) = (count + 1, step.as_ptr_range().end);
-            }
-            if count == 0 {
-                break;
-            }
-            // SAFETY: these have just been decoded.
-            let steps = unsafe { core::slice::from_raw_parts(decoded.as_ptr().cast(), count) };
-            let ahead = Ahead::of(w, begin..read);
-            multiply(isa, &Decoded { steps, first: s, shape: Shape::of(format), ahead }, x, sums);
-            s += count;
+        // SAFETY: the caller's promise.
+        let mut decoder = unsafe { Decoder::new(w, decode) };
+        while let Some(steps) = decoder.next(isa, &mut decoded) {
+            multiply(isa, &steps, Shape::of(format), x, sums);
         }
         for t in 0..x.count() {
             y.store(first + t, &isa.rows(sums[t]));
@@ -353,61 +322,44 @@ unsafe fn all_tokens(isa: Avx2, w: &Block, x: Q8Rows, y: &Epilogue, format: Form
 /// # Safety
 /// `out` may be written.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn decode<const KIND: u32>(isa: Avx2, header: &[u8], step: &[u8], out: *mut Step) {
-    let format = const { numbers::format::<KIND>() };
-    let (subs, numbers) = step.split_at(format.sub_bytes());
-    let (mut scales, mut mins) = ([isa.float(0.0); 2], [isa.float(0.0); 2]);
-    for part in 0..format.parts() {
-        scales[part] = factor::<Avx2, KIND>(isa, header, subs, (0, part));
-        if format.min {
-            mins[part] = factor::<Avx2, KIND>(isa, header, subs, (1, part));
-        }
-    }
+unsafe fn decode<const KIND: u32>(isa: Avx2, header: &[u8], step: &[u8], out: *mut Step<Avx2>) {
     // SAFETY: the caller's promise.
-    unsafe {
-        for c in 0..COLUMNS {
-            (&raw mut (*out).columns[c]).write(column::<Avx2, KIND>(isa, numbers, c));
-        }
-        (&raw mut (*out).scales).write(scales);
-        (&raw mut (*out).mins).write(mins);
-    }
-}
-
-/// Steps `first..` of a block.
-struct Decoded<'a> {
-    steps: &'a [Step],
-    first: usize,
-    shape: Shape,
-    /// To be asked for meanwhile. Asked for while decoding, these would be more at once than the memory takes, and what multiplies would wait.
-    ahead: Ahead,
+    unsafe { steps::decode::<Avx2, KIND>(isa, header, step, out) };
 }
 
 /// Adds what these steps add to all tokens' sums.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply(isa: Avx2, w: &Decoded, x: Q8Rows, sums: &mut [Sum]) {
-    match w.shape {
-        Shape { class: SMALL, parts: 1, min: false, .. } => tiles::<SMALL, 1, false>(isa, w, x, sums),
-        Shape { class: SMALL, parts: 1, min: true, .. } => tiles::<SMALL, 1, true>(isa, w, x, sums),
-        Shape { class: SMALL, min: false, .. } => tiles::<SMALL, 2, false>(isa, w, x, sums),
-        Shape { class: SMALL, min: true, .. } => tiles::<SMALL, 2, true>(isa, w, x, sums),
-        Shape { class: MIDDLE, parts: 1, min: false, .. } => tiles::<MIDDLE, 1, false>(isa, w, x, sums),
-        Shape { class: MIDDLE, parts: 1, min: true, .. } => tiles::<MIDDLE, 1, true>(isa, w, x, sums),
-        Shape { class: MIDDLE, .. } => tiles::<MIDDLE, 2, false>(isa, w, x, sums),
-        Shape { min: false, .. } => tiles::<BYTES, 1, false>(isa, w, x, sums),
-        Shape { min: true, .. } => tiles::<BYTES, 1, true>(isa, w, x, sums),
+fn multiply(isa: Avx2, w: &Decoded<Avx2>, shape: Shape, x: Q8Rows, sums: &mut [Sum]) {
+    let zero = shape.zero;
+    match shape {
+        Shape { class: SMALL, parts: 1, min: false, .. } => tiles::<SMALL, 1, false>(isa, w, zero, x, sums),
+        Shape { class: SMALL, parts: 1, min: true, .. } => tiles::<SMALL, 1, true>(isa, w, zero, x, sums),
+        Shape { class: SMALL, min: false, .. } => tiles::<SMALL, 2, false>(isa, w, zero, x, sums),
+        Shape { class: SMALL, min: true, .. } => tiles::<SMALL, 2, true>(isa, w, zero, x, sums),
+        Shape { class: MIDDLE, parts: 1, min: false, .. } => tiles::<MIDDLE, 1, false>(isa, w, zero, x, sums),
+        Shape { class: MIDDLE, parts: 1, min: true, .. } => tiles::<MIDDLE, 1, true>(isa, w, zero, x, sums),
+        Shape { class: MIDDLE, .. } => tiles::<MIDDLE, 2, false>(isa, w, zero, x, sums),
+        Shape { min: false, .. } => tiles::<BYTES, 1, false>(isa, w, zero, x, sums),
+        Shape { min: true, .. } => tiles::<BYTES, 1, true>(isa, w, zero, x, sums),
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn tiles<const CLASS: u32, const PARTS: usize, const MIN: bool>(isa: Avx2, w: &Decoded, x: Q8Rows, sums: &mut [Sum]) {
+fn tiles<const CLASS: u32, const PARTS: usize, const MIN: bool>(
+    isa: Avx2,
+    w: &Decoded<Avx2>,
+    zero: i16,
+    x: Q8Rows,
+    sums: &mut [Sum],
+) {
     let mut t = 0;
     while t < x.count() {
         t += match x.count() - t {
-            1 => tile::<CLASS, PARTS, MIN, 1>(isa, w, x, t, sums),
-            2 | 3 => tile::<CLASS, PARTS, MIN, 2>(isa, w, x, t, sums),
+            1 => tile::<CLASS, PARTS, MIN, 1>(isa, w, zero, x, t, sums),
+            2 | 3 => tile::<CLASS, PARTS, MIN, 2>(isa, w, zero, x, t, sums),
             // Six are as many as leave registers for the weights; eight are better done by fours.
-            6 | 7 | 9.. if CLASS == SMALL => tile::<CLASS, PARTS, MIN, 6>(isa, w, x, t, sums),
-            _ => tile::<CLASS, PARTS, MIN, 4>(isa, w, x, t, sums),
+            6 | 7 | 9.. if CLASS == SMALL => tile::<CLASS, PARTS, MIN, 6>(isa, w, zero, x, t, sums),
+            _ => tile::<CLASS, PARTS, MIN, 4>(isa, w, zero, x, t, sums),
         }
     }
 }
@@ -416,14 +368,14 @@ fn tiles<const CLASS: u32, const PARTS: usize, const MIN: bool>(isa: Avx2, w: &D
 #[target_feature(enable = "avx2,fma,f16c")]
 fn tile<const CLASS: u32, const PARTS: usize, const MIN: bool, const T: usize>(
     isa: Avx2,
-    w: &Decoded,
+    w: &Decoded<Avx2>,
+    zero: i16,
     x: Q8Rows,
     t: usize,
     sums: &mut [Sum],
 ) -> usize {
     let x = x.tile::<T>(t);
     let Some(mut sums) = sums[t..].first_chunk_mut::<T>() else { return T };
-    let zero = w.shape.zero;
     let mut ahead = w.ahead.in_parts(if t == 0 { w.steps.len() } else { 0 });
     for (s, step) in w.steps.iter().enumerate() {
         ahead.next();

@@ -1,0 +1,34 @@
+//! AMX, tiles of bytes: Sapphire Rapids (2023) and its successors. What is not here is AVX-512's.
+
+mod detect;
+mod linear_q8;
+mod tiles;
+
+pub use detect::usable;
+
+use crate::cpu::Isa;
+use crate::cpu::views::{Epilogue, Q8Rows};
+use crate::pack::Blocks;
+
+use super::avx512::Avx512;
+
+#[derive(Clone, Copy)]
+pub struct Amx(Avx512);
+
+impl Isa for Amx {
+    type Base = Avx512;
+    const LINEAR_Q8_TOKENS: usize = linear_q8::TOKENS;
+
+    unsafe fn assume() -> Amx {
+        // SAFETY: the caller's promise; a CPU with AMX has AVX-512.
+        Amx(unsafe { Avx512::assume() })
+    }
+
+    fn base(self) -> Avx512 {
+        self.0
+    }
+
+    fn linear_q8_blocks(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
+        linear_q8::linear_q8(self, w, x, &y);
+    }
+}

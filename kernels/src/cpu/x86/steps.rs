@@ -1,0 +1,119 @@
+//! Steps of a packed block as bytes, some at a time, for all tokens to pass by while these lie in the first cache.
+
+use core::mem::MaybeUninit;
+
+use crate::abi::ACT_GROUP;
+use crate::pack::Block;
+
+use super::Ahead;
+use super::numbers::{self, COLUMNS, column, factor};
+use super::rows::Rows16;
+
+/// A step as bytes, with the scales and minima of its parts.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Step<V: Rows16> {
+    pub columns: [V::Int; COLUMNS],
+    pub scales: [V::Float; 2],
+    pub mins: [V::Float; 2],
+}
+
+/// A step with its group's header becomes bytes. It needs no more than the CPU's features of `V`, and writes the whole step.
+pub type Decode<V> = unsafe fn(V, &[u8], &[u8], *mut Step<V>);
+
+/// What a `Decode` does.
+///
+/// # Safety
+/// `out` may be written.
+#[inline(always)]
+pub unsafe fn decode<V: Rows16, const KIND: u32>(v: V, header: &[u8], step: &[u8], out: *mut Step<V>) {
+    let format = const { numbers::format::<KIND>() };
+    let (subs, numbers) = step.split_at(format.sub_bytes());
+    let (mut scales, mut mins) = ([v.float(0.0); 2], [v.float(0.0); 2]);
+    for part in 0..format.parts() {
+        scales[part] = factor::<V, KIND>(v, header, subs, (0, part));
+        if format.min {
+            mins[part] = factor::<V, KIND>(v, header, subs, (1, part));
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        for c in 0..COLUMNS {
+            (&raw mut (*out).columns[c]).write(column::<V, KIND>(v, numbers, c));
+        }
+        (&raw mut (*out).scales).write(scales);
+        (&raw mut (*out).mins).write(mins);
+    }
+}
+
+/// A block's steps with the headers of their groups. (Slices' own iterators would divide, for every group.)
+struct Steps<'a> {
+    rest: &'a [u8],
+    header: &'a [u8],
+    /// Steps of this group that have not come, and of a whole group.
+    left: usize,
+    of_group: usize,
+    header_bytes: usize,
+    step_bytes: usize,
+}
+
+impl<'a> Steps<'a> {
+    fn of(w: &Block<'a>) -> Steps<'a> {
+        let (header_bytes, step_bytes) = (w.kind.group_header_bytes(), w.kind.step_bytes());
+        Steps { rest: w.bytes, header: &[], left: 0, of_group: w.group / ACT_GROUP, header_bytes, step_bytes }
+    }
+}
+
+impl<'a> Iterator for Steps<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            (self.header, self.rest) = self.rest.split_at_checked(self.header_bytes)?;
+            self.left = self.of_group;
+        }
+        let step;
+        (step, self.rest) = self.rest.split_at_checked(self.step_bytes)?;
+        self.left -= 1;
+        Some((self.header, step))
+    }
+}
+
+/// A block's steps, of which `next` decodes some at a time.
+pub struct Decoder<'a, V: Rows16> {
+    w: &'a Block<'a>,
+    steps: Steps<'a>,
+    decode: Decode<V>,
+    done: usize,
+    read: *const u8,
+}
+
+/// Steps `first..` of a block.
+pub struct Decoded<'a, V: Rows16> {
+    pub steps: &'a [Step<V>],
+    pub first: usize,
+    /// To be asked for meanwhile. Asked for while decoding, these would be more at once than the memory takes, and what multiplies would wait.
+    pub ahead: Ahead,
+}
+
+impl<'a, V: Rows16> Decoder<'a, V> {
+    /// # Safety
+    /// `decode` does what its type says.
+    pub unsafe fn new(w: &'a Block, decode: Decode<V>) -> Decoder<'a, V> {
+        Decoder { w, steps: Steps::of(w), decode, done: 0, read: w.bytes.as_ptr() }
+    }
+
+    /// As many of the next steps as `out` holds; None after the last.
+    pub fn next<'b>(&mut self, v: V, out: &'b mut [MaybeUninit<Step<V>>]) -> Option<Decoded<'b, V>> {
+        let (begin, first, mut count) = (self.read, self.done, 0);
+        for (out, (header, step)) in out.iter_mut().zip(&mut self.steps) {
+            // SAFETY: promised when `self` was made.
+            unsafe { (self.decode)(v, header, step, out.as_mut_ptr()) };
+            (count, self.read) = (count + 1, step.as_ptr_range().end);
+        }
+        self.done += count;
+        // SAFETY: these have just been decoded.
+        let steps = unsafe { core::slice::from_raw_parts(out.as_ptr().cast(), count) };
+        (count > 0).then(|| Decoded { steps, first, ahead: Ahead::of(self.w, begin..self.read) })
+    }
+}
