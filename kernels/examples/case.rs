@@ -27,7 +27,12 @@ fn main() {
         times.sort_by(f64::total_cmp);
         let (least, median) = (times[0], times[times.len() / 2]);
         let rate = case.operations as f64 / least / 1e9;
-        println!("{what:40} {:7} {:10.1} µs least {:10.1} µs median {rate:7.1} GOP/s", variant.tier.name(), least * 1e6, median * 1e6);
+        println!(
+            "{what:40} {:7} {:10.1} µs least {:10.1} µs median {rate:7.1} GOP/s",
+            variant.tier.name(),
+            least * 1e6,
+            median * 1e6
+        );
     }
 }
 

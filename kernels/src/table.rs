@@ -21,7 +21,7 @@ pub enum Tier {
     AvxVnni,
     /// And AVX-512 (F, BW, VL) with VNNI.
     Avx512,
-    /// And AMX's tiles of bytes.
+    /// And AMX's tiles of bytes and bf16, with AVX-512 BF16.
     Amx,
     /// aarch64's vectors.
     Neon,

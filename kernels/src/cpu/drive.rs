@@ -256,7 +256,7 @@ pub unsafe extern "C" fn linear<I: Isa>(args: *const c_void, call: *const Call, 
             end,
             |w| isa.prefetch_first(w),
             |first, w, t, n| {
-                w.enumerate().for_each(|(i, w)| isa.linear(w, x.some(t, n), Epilogue::new::<1>(args, first + i, t, n)));
+                isa.linear_blocks(w, x.some(t, n), |i| Epilogue::new::<1>(args, first + i, t, n));
             },
         );
     }

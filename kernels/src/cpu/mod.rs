@@ -57,6 +57,11 @@ pub trait Isa: Copy {
         self.base().linear(w, x, y);
     }
 
+    /// As `linear` for some blocks at once: block `i` has the outputs `y(i)`.
+    fn linear_blocks(self, w: Blocks, x: Rows, y: impl Fn(usize) -> Epilogue) {
+        w.enumerate().for_each(|(i, w)| self.linear(w, x, y(i)));
+    }
+
     fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
         self.base().linear_q8(w, x, y);
     }

@@ -4,8 +4,8 @@ use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use std::sync::OnceLock;
 
-/// Leaf 7's EDX: AMX-TILE and AMX-INT8.
-const TILES_OF_BYTES: u32 = 1 << 24 | 1 << 25;
+/// Leaf 7's EDX: AMX-BF16, AMX-TILE and AMX-INT8.
+const TILES: u32 = 1 << 22 | 1 << 24 | 1 << 25;
 /// Leaf 1's ECX: the system has turned `xgetbv` on.
 const OSXSAVE: u32 = 1 << 27;
 /// What the system saves of a thread: the tiles' shapes and their contents.
@@ -19,7 +19,8 @@ pub fn usable() -> bool {
 
 fn has_tiles() -> bool {
     let saves = __cpuid(0).eax >= 7 && __cpuid(1).ecx & OSXSAVE != 0;
-    saves && __cpuid_count(7, 0).edx & TILES_OF_BYTES == TILES_OF_BYTES && saved() & TILE_STATE == TILE_STATE
+    let tiles = saves && __cpuid_count(7, 0).edx & TILES == TILES && saved() & TILE_STATE == TILE_STATE;
+    tiles && is_x86_feature_detected!("avx512bf16")
 }
 
 /// What the system saves of a thread.

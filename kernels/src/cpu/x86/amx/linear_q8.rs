@@ -18,7 +18,7 @@ use crate::layout::Format;
 use crate::pack::{Block, Blocks};
 
 use super::Amx;
-use super::tiles::{self, FEW_TOKENS, Tiles};
+use super::tiles::{self, Bytes, FEW_TOKENS};
 
 /// Tokens that share a decoding of the weights: 8 KB of sums.
 pub const TOKENS: usize = 256;
@@ -50,7 +50,7 @@ unsafe fn all_blocks(
     decode: Decode<Avx512>,
 ) {
     let tiled = x.count() - x.count() % FEW_TOKENS;
-    let tiles = Tiles::new(isa, ACT_GROUP / format.parts());
+    let tiles = Bytes::new(isa, ACT_GROUP / format.parts());
     for (i, w) in blocks.enumerate() {
         let y = y(i);
         for first in (0..tiled).step_by(TOKENS) {
@@ -71,7 +71,7 @@ unsafe fn all_blocks(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn some_tokens(
     isa: Amx,
-    tiles: &Tiles,
+    tiles: &Bytes,
     w: &Block,
     x: Q8Rows,
     y: &Epilogue,
@@ -114,7 +114,7 @@ unsafe fn decode<const KIND: u32>(isa: Avx512, header: &[u8], step: &[u8], out: 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn all_tiles<const PARTS: usize, const MIN: bool>(
     isa: Amx,
-    tiles: &Tiles,
+    tiles: &Bytes,
     w: &Decoded<Avx512>,
     x: Q8Rows,
     sums: &mut [__m512; TOKENS],
@@ -134,7 +134,7 @@ fn all_tiles<const PARTS: usize, const MIN: bool>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn tile<const PARTS: usize, const MIN: bool, const T: usize>(
     isa: Amx,
-    tiles: &Tiles,
+    tiles: &Bytes,
     w: &Decoded<Avx512>,
     x: Q8Tile<T>,
     sums: &mut [__m512],

@@ -1,13 +1,15 @@
-//! AMX, tiles of bytes: Sapphire Rapids (2023) and its successors. What is not here is AVX-512's.
+//! AMX, tiles of bytes and of bf16: Sapphire Rapids (2023) and its successors. What is not here is AVX-512's.
 
 mod detect;
+mod linear_bf16;
 mod linear_q8;
 mod tiles;
 
 pub use detect::usable;
 
 use crate::cpu::Isa;
-use crate::cpu::views::{Epilogue, Q8Rows};
+use crate::cpu::views::{Epilogue, Q8Rows, Rows};
+use crate::layout::Kind;
 use crate::pack::Blocks;
 
 use super::avx512::Avx512;
@@ -17,6 +19,7 @@ pub struct Amx(Avx512);
 
 impl Isa for Amx {
     type Base = Avx512;
+    const LINEAR_TOKENS: usize = linear_bf16::TOKENS;
     const LINEAR_Q8_TOKENS: usize = linear_q8::TOKENS;
 
     unsafe fn assume() -> Amx {
@@ -26,6 +29,14 @@ impl Isa for Amx {
 
     fn base(self) -> Avx512 {
         self.0
+    }
+
+    fn linear_blocks(self, w: Blocks, x: Rows, y: impl Fn(usize) -> Epilogue) {
+        match w.kind() {
+            // SAFETY: a value of `Amx` proves that the CPU has the features.
+            Kind::Bf16 => unsafe { linear_bf16::linear(self, w, x, &y) },
+            _ => self.0.linear_blocks(w, x, y),
+        }
     }
 
     fn linear_q8_blocks(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
