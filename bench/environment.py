@@ -22,7 +22,10 @@ def install(folder, modules, arguments):
     if os.path.exists(python) and subprocess.run([python, "-c", f"import {modules}"], capture_output=True).returncode == 0:
         return python
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    variables = os.environ | {"CMAKE_ARGS": "-DGGML_NATIVE=ON"}
+    # GCC 12 knows only the first eight bytes of what `_tile_loadconfig` reads: it drops the rest as never used, and llama.cpp's AMX kernels
+    # end with an illegal instruction. So stores that seem unused stay.
+    flags = "-DCMAKE_CXX_FLAGS='-fno-tree-dse -fno-dse'" if platform.machine() == "x86_64" else ""
+    variables = os.environ | {"CMAKE_ARGS": f"-DGGML_NATIVE=ON {flags}"}
     subprocess.run([python, "-m", "pip", "install", "--quiet", *arguments], check=True, env=variables)
     return python
 
@@ -36,6 +39,6 @@ def processor():
     fields = dict(line.split(":", 1) for line in open("/proc/cpuinfo") if ":" in line)
     fields = {key.strip(): value.strip() for key, value in fields.items()}
     flags = fields.get("flags", "").split()
-    known = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16")
+    known = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
     model = f"{fields.get('model name', platform.machine())} (family {fields.get('cpu family', '?')}, model {fields.get('model', '?')})"
     return f"{os.cpu_count()} cores of {model}: {' '.join(flag for flag in known if flag in flags)}"

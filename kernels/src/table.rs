@@ -183,21 +183,30 @@ macro_rules! plain {
     };
 }
 
-/// A kernel generic over the instruction set, and perhaps over the planes of its Q8 rows.
+/// A kernel generic over the instruction set, and perhaps over the planes of its Q8 rows; `tiled` where AMX has something to add.
 macro_rules! tiers {
-    ($run:ident $(, $planes:literal)?) => {
-        &[
-            Variant { tier: Tier::Scalar, run: drive::$run::<Scalar $(, $planes)?> },
-            #[cfg(target_arch = "x86_64")]
-            Variant { tier: Tier::Avx2, run: drive::$run::<Avx2 $(, $planes)?> },
-            #[cfg(target_arch = "x86_64")]
-            Variant { tier: Tier::AvxVnni, run: drive::$run::<AvxVnni $(, $planes)?> },
-            #[cfg(target_arch = "x86_64")]
-            Variant { tier: Tier::Avx512, run: drive::$run::<Avx512 $(, $planes)?> },
+    (tiled $run:ident $(, $planes:literal)?) => {
+        tiers!(
+            @ $run [$(, $planes)?]
             #[cfg(target_arch = "x86_64")]
             Variant { tier: Tier::Amx, run: drive::$run::<Amx $(, $planes)?> },
+        )
+    };
+    ($run:ident $(, $planes:literal)?) => {
+        tiers!(@ $run [$(, $planes)?])
+    };
+    (@ $run:ident [$($planes:tt)*] $($tiled:tt)*) => {
+        &[
+            Variant { tier: Tier::Scalar, run: drive::$run::<Scalar $($planes)*> },
+            #[cfg(target_arch = "x86_64")]
+            Variant { tier: Tier::Avx2, run: drive::$run::<Avx2 $($planes)*> },
+            #[cfg(target_arch = "x86_64")]
+            Variant { tier: Tier::AvxVnni, run: drive::$run::<AvxVnni $($planes)*> },
+            #[cfg(target_arch = "x86_64")]
+            Variant { tier: Tier::Avx512, run: drive::$run::<Avx512 $($planes)*> },
+            $($tiled)*
             #[cfg(target_arch = "aarch64")]
-            Variant { tier: Tier::Neon, run: drive::$run::<Neon $(, $planes)?> },
+            Variant { tier: Tier::Neon, run: drive::$run::<Neon $($planes)*> },
         ]
     };
 }
@@ -212,9 +221,9 @@ pub const KERNELS: &[Kernel] = &[
     Kernel { name: "rms_norm_q8x2", tasks: tasks::norm, variants: tiers!(rms_norm_q8, 2) },
     Kernel { name: "quantize_q8", tasks: tasks::quantize, variants: tiers!(quantize_q8, 1) },
     Kernel { name: "quantize_q8x2", tasks: tasks::quantize, variants: tiers!(quantize_q8, 2) },
-    Kernel { name: "linear", tasks: tasks::linear, variants: tiers!(linear) },
-    Kernel { name: "linear_q8", tasks: tasks::linear, variants: tiers!(linear_q8, 1) },
-    Kernel { name: "linear_q8x2", tasks: tasks::linear, variants: tiers!(linear_q8, 2) },
+    Kernel { name: "linear", tasks: tasks::linear, variants: tiers!(tiled linear) },
+    Kernel { name: "linear_q8", tasks: tasks::linear, variants: tiers!(tiled linear_q8, 1) },
+    Kernel { name: "linear_q8x2", tasks: tasks::linear, variants: tiers!(tiled linear_q8, 2) },
     Kernel { name: "swiglu", tasks: tasks::tokens, variants: tiers!(swiglu) },
     Kernel { name: "swiglu_q8", tasks: tasks::tokens, variants: tiers!(swiglu_q8, 1) },
     Kernel { name: "swiglu_q8x2", tasks: tasks::tokens, variants: tiers!(swiglu_q8, 2) },

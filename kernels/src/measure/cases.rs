@@ -9,7 +9,7 @@ use crate::abi::{
     AttentionArgs, Call, ElementwiseArgs, KV_BLOCK, LinearArgs, Matrix, NormArgs, Over, QuantizeArgs, RopeKvArgs,
     SwigluArgs,
 };
-use crate::layout::{matrix_bytes, padded_width, q8_row_bytes};
+use crate::layout::{Kind, matrix_bytes, padded_width, q8_row_bytes};
 use crate::table::{Features, Kernel, select};
 
 /// Bytes of a value in an f16 cache.
@@ -54,7 +54,11 @@ pub fn make<'a>(kernel: &'static Kernel, shape: Shape, tokens: usize, weights: &
         bytes: bytes as u64,
         streams: matches!(shape, Shape::Matrix { .. }) && args.len() * bytes > BEYOND_CACHES,
         operations: operations as u64,
-        unit: if kernel.name.starts_with("linear_q8") { Unit::Byte } else { Unit::Float },
+        unit: match (kernel.name, shape) {
+            ("linear", Shape::Matrix { kind: Kind::Bf16, .. }) => Unit::Bf16,
+            (name, Shape::Matrix { .. }) if name.starts_with("linear_q8") => Unit::Byte,
+            _ => Unit::Float,
+        },
         args,
         call,
         _buffers: buffers,

@@ -30,6 +30,8 @@ pub enum Shape {
 pub enum Unit {
     /// Multiply-adds of f32.
     Float,
+    /// Multiply-adds of bf16 weights and f32: of two bf16 for one where tiles have these, else of f32.
+    Bf16,
     /// Multiply-adds of bytes.
     Byte,
 }

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use super::Unit;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::x86::amx;
 use crate::table::{Features, Tier};
 
 /// Operations (a multiplication and an addition are two) a second with the best instructions that the CPU has; none where it is not
@@ -27,8 +29,10 @@ fn multiply(unit: Unit, turns: usize) -> Option<usize> {
     // SAFETY: each call's tier is one that the CPU has.
     Some(unsafe {
         match unit {
-            Unit::Float if has(Tier::Avx512) => x86::float512(turns),
-            Unit::Float if has(Tier::Avx2) => x86::float256(turns),
+            Unit::Byte if has(Tier::Amx) => amx::peak_of_bytes(turns),
+            Unit::Bf16 if has(Tier::Amx) => amx::peak_of_pairs(turns) / 2,
+            Unit::Float | Unit::Bf16 if has(Tier::Avx512) => x86::float512(turns),
+            Unit::Float | Unit::Bf16 if has(Tier::Avx2) => x86::float256(turns),
             Unit::Byte if has(Tier::Avx512) => x86::byte512(turns),
             Unit::Byte if has(Tier::AvxVnni) => x86::byte_vnni(turns),
             Unit::Byte if has(Tier::Avx2) => x86::byte256(turns),

@@ -74,6 +74,7 @@ fn f32_gives_the_logits_of_transformers_however_calls_are_cut() {
             (Tier::Avx2, Cut::Ragged, 2),
             (Tier::Avx512, Cut::Whole, 2),
             (Tier::Avx512, Cut::Single, 1),
+            (Tier::Amx, Cut::Whole, 2),
         ] {
             if !Features::detect().has(tier.needs()) {
                 println!("skipped: this machine has no {}", tier.name());

@@ -27,6 +27,7 @@ const REFERENCE: u64 = 20_000_000;
 struct Limits {
     memory: f64,
     float: Option<f64>,
+    bf16: Option<f64>,
     byte: Option<f64>,
 }
 
@@ -46,6 +47,7 @@ pub fn kernels(args: &Bench) -> Result<()> {
     let limits = Limits {
         memory: Reader::new(Some(1)).samples(args.repeat).median(),
         float: peak::operations_per_second(Unit::Float),
+        bf16: peak::operations_per_second(Unit::Bf16),
         byte: peak::operations_per_second(Unit::Byte),
     };
     show(heading(&limits))?;
@@ -64,10 +66,11 @@ pub fn kernels(args: &Bench) -> Result<()> {
 fn heading(limits: &Limits) -> String {
     let rate = |rate: Option<f64>| rate.map_or("unknown".into(), |rate| format!("{:.0} GOP/s", rate / 1e9));
     let mut text = format!(
-        "CPU features: {}\none thread: reads {:.1} GB/s, multiplies and adds f32 at {}, bytes at {}\n",
+        "CPU features: {}\none thread: reads {:.1} GB/s, multiplies and adds f32 at {}, f32 by bf16 at {}, bytes at {}\n",
         Features::detect(),
         limits.memory / 1e9,
         rate(limits.float),
+        rate(limits.bf16),
         rate(limits.byte)
     );
     for tier in Tier::ALL.iter().rev() {
@@ -123,6 +126,7 @@ fn line(case: &Case, limits: &Limits, (picked, seconds): &Timed, others: &[Timed
     let (bytes, operations) = (case.bytes as f64 / seconds, case.operations as f64 / seconds);
     let peak = match case.unit {
         Unit::Float => limits.float,
+        Unit::Bf16 => limits.bf16,
         Unit::Byte => limits.byte,
     };
     let memory = if case.streams { bytes / limits.memory } else { 0.0 };

@@ -1,11 +1,14 @@
 //! AMX, tiles of bytes and of bf16: Sapphire Rapids (2023) and its successors. What is not here is AVX-512's.
 
+#![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by loops that unroll")]
+
 mod detect;
 mod linear_bf16;
 mod linear_q8;
 mod tiles;
 
 pub use detect::usable;
+pub use tiles::{peak_of_bytes, peak_of_pairs};
 
 use crate::cpu::Isa;
 use crate::cpu::views::{Epilogue, Q8Rows, Rows};

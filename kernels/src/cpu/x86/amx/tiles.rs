@@ -7,6 +7,9 @@ use core::arch::asm;
 use core::arch::x86_64::{__m512, __m512i};
 use core::mem::MaybeUninit;
 
+use crate::abi::BLOCK_ROWS;
+use crate::cpu::Isa;
+
 use super::Amx;
 use super::linear_bf16::Tile;
 
@@ -149,3 +152,32 @@ impl Pairs {
         sums
     }
 }
+
+/// Multiplies tiles that stay where they are, as fast as can be.
+macro_rules! peak {
+    ($name:ident, $instruction:literal, $inputs:literal) => {
+        /// Operations done in `turns` turns.
+        ///
+        /// # Safety
+        /// The CPU has AMX, and the process may use it.
+        pub unsafe fn $name(turns: usize) -> usize {
+            // SAFETY: the caller's promise.
+            let _tiles = InUse::new(unsafe { Amx::assume() }, [(TOKENS, LINE); 6]);
+            for _ in 0..turns {
+                // SAFETY: six tiles are set up, and their numbers do not matter.
+                unsafe {
+                    asm!(
+                        concat!($instruction, " tmm0, tmm4, tmm5"),
+                        concat!($instruction, " tmm1, tmm4, tmm5"),
+                        concat!($instruction, " tmm2, tmm4, tmm5"),
+                        concat!($instruction, " tmm3, tmm4, tmm5"),
+                        options(nomem, nostack, preserves_flags),
+                    );
+                }
+            }
+            turns * 4 * 2 * TOKENS * BLOCK_ROWS * $inputs
+        }
+    };
+}
+peak!(peak_of_bytes, "tdpbssd", 64);
+peak!(peak_of_pairs, "tdpbf16ps", 32);
