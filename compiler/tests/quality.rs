@@ -40,6 +40,25 @@ fn kld(quality: &Quality) -> f64 {
     quality.predictions.divergence.as_ref().unwrap().kld.value
 }
 
+/// What an export writes.
+fn bytes(model: &Path, recipe: &str, text: &str) -> Vec<u8> {
+    let path = model.with_file_name("said.pte");
+    let (recipe, calibration) = (Recipe::from_json(recipe).unwrap(), Some(text.to_string()));
+    export(model, &path, ExportOptions { recipe, calibration, ..ExportOptions::default() }).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+#[test]
+fn a_text_of_ones_own_stays_alone_unless_the_recipe_asks_for_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path());
+    let text: String = DEFAULT_TEXT.chars().take(4000).collect();
+    let [alone, none, more] = ["", r#", "calibration": {"said": 0}"#, r#", "calibration": {"said": 2}"#]
+        .map(|said| bytes(&model, &format!(r#"{{"linear:kind": {{"kind": "n3", "method": "gptq"}}{said}}}"#), &text));
+    assert_eq!(alone, none);
+    assert_ne!(alone, more);
+}
+
 #[test]
 fn fewer_bits_are_smaller_and_farther_from_the_checkpoint() {
     let folder = tempfile::tempdir().unwrap();

@@ -10,9 +10,14 @@ use super::ExportError;
 use crate::checkpoint::Checkpoint;
 use crate::emit::Progress;
 use crate::export::CompileError;
-use crate::quantize::calibration::{DEFAULT_TEXT, tokens};
+use crate::quantize::calibration::{DEFAULT_TEXT, speech, tokens};
 use crate::quantize::{Job, QuantizeError, Quantized, choose, needs_text};
 use crate::recipe::{Assignment, Method, Recipe, assign};
+
+/// Windows that the model says for formats of few bits, where a recipe says nothing of them: what they cost in time is then well spent.
+const SAID: usize = 24;
+/// Formats of fewer bits have errors large enough that a text as short as the default does not show where they may go.
+const COARSE: f64 = 4.0;
 
 /// The recipe with what `auto` chose, and the checkpoint's tensors, those on their grids that need more than rounding, with the format of
 /// each matrix. `text` is read in place of the default; where one is given, it also says which columns matter to rounding to nearest.
@@ -31,17 +36,11 @@ pub fn calibrate<'a>(
         let as_they_are = Quantized { tensors: tensors.clone(), floats: BTreeMap::new() };
         return Ok((recipe, as_they_are, weights));
     }
-    let windows = match (reads, tokenizer) {
-        (false, _) => None,
-        (true, []) => return Err(QuantizeError::NoTokenizer.into()),
-        (true, bytes) => {
-            let tokenizer = Tokenizer::from_bytes(bytes).map_err(ExportError::TokenizerBytes)?;
-            Some(tokens(config, &tokenizer, text.unwrap_or(DEFAULT_TEXT))?)
-        }
-    };
     // Layers are no bytes; what the bar shows is their part of the checkpoint.
     let bytes: u64 = tensors.values().map(|tensor| tensor.stored_bytes() as u64).sum();
     let progress = |done: u64, all: u64| -> ControlFlow<()> { progress(bytes / all * done, bytes) };
+    let said = recipe.said.unwrap_or(if text.is_none() && is_coarse(&recipe, &weights) { SAID } else { 0 });
+    let windows = reads.then(|| windows(checkpoint, text, said, tokenizer, &progress)).transpose()?;
     let activations = recipe.activations;
     let job = Job { config, tensors, activations, windows: windows.as_deref(), progress: &progress };
     if let (Some(bits), Some(windows)) = (recipe.auto, &windows) {
@@ -54,4 +53,57 @@ pub fn calibrate<'a>(
     }
     let quantized = job.run(&weights)?;
     Ok((recipe, quantized, weights))
+}
+
+fn is_coarse(recipe: &Recipe, weights: &Assignment) -> bool {
+    let bits = |name: &str| weights.get(name).and_then(|weight| weight.kind.format()).map_or(16, |format| format.bits);
+    let by_gptq = |name: &&str| weights.method(name) == Some(Method::Gptq);
+    recipe.auto.is_some_and(|bits| bits < COARSE)
+        || weights.names().filter(by_gptq).any(|name| f64::from(bits(name) as u32) < COARSE)
+}
+
+/// The text's, and `said` more that the model says.
+fn windows(
+    checkpoint: &Checkpoint,
+    text: Option<&str>,
+    said: usize,
+    tokenizer: &[u8],
+    progress: Progress,
+) -> Result<Vec<Vec<u32>>, ExportError> {
+    if tokenizer.is_empty() {
+        return Err(QuantizeError::NoTokenizer.into());
+    }
+    let tokenizer = Tokenizer::from_bytes(tokenizer).map_err(ExportError::TokenizerBytes)?;
+    let (config, tensors) = (&checkpoint.config, &checkpoint.tensors);
+    let mut windows = tokens(config, &tokenizer, text.unwrap_or(DEFAULT_TEXT))?;
+    if said > 0 {
+        let mut more = speech::windows(config, tensors, &windows, said, progress)?;
+        windows.append(&mut more);
+    }
+    Ok(windows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{tiny_config, tiny_tensors};
+
+    #[test]
+    fn fewer_than_four_bits_are_coarse() {
+        let config = tiny_config();
+        let tensors = tiny_tensors(&config);
+        for (json, expected) in [
+            (r#"{"auto": {"bits_per_weight": 3.5}}"#, true),
+            (r#"{"auto": {"bits_per_weight": 4}}"#, false),
+            (r#"{"linear:kind": {"kind": "n3", "method": "gptq"}}"#, true),
+            (r#"{"linear:kind": {"kind": "n3", "method": "awq"}}"#, false),
+            (r#"{"linear:kind": {"kind": "i4", "method": "gptq"}}"#, false),
+            (r#"{"overrides": [{"layers": "*.down", "linear:kind": {"kind": "k2", "method": "gptq"}}]}"#, true),
+            ("{}", false),
+        ] {
+            let recipe = Recipe::from_json(json).unwrap();
+            let weights = assign(&recipe, &config, &tensors).unwrap();
+            assert_eq!(is_coarse(&recipe, &weights), expected, "{json}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! `H = M D Mᵀ` with `M` upper triangular, ones on its diagonal, and `D` diagonal: the Cholesky factorization that begins at the last
 //! row and column.
 
-use super::{add_scaled, dot};
+use super::{add_combination, add_scaled, dot};
 use crate::parallel;
 
 /// Columns that are found together: their rows stay in the cache while all rows above pass by.
@@ -31,6 +31,11 @@ impl Factor {
     /// Row `row` of `M`, right of the diagonal.
     pub fn right_of(&self, row: usize) -> &[f32] {
         &self.unit[row * self.size + row + 1..(row + 1) * self.size]
+    }
+
+    /// Adds to `sums` what rows `first..first + factors.len()` of `M` have in columns `from..`, by factors.
+    pub fn add_rows(&self, first: usize, factors: &[f32], from: usize, sums: &mut [f32]) {
+        add_combination(sums, factors, &self.unit[(first * self.size + from).min(self.unit.len())..], self.size);
     }
 
     /// Replaces each right side `b` by the `x` of `H x = b`.

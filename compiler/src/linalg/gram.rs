@@ -2,11 +2,11 @@
 
 use crate::parallel;
 
-/// A tile of the result is summed in registers: `TALL` by `WIDE`.
-const TALL: usize = 4;
-const WIDE: usize = 8;
+/// A tile of the result is summed in registers: `TALL` by `WIDE`, which with AVX2 are twelve of sixteen.
+const TALL: usize = 6;
+const WIDE: usize = 16;
 /// Rows of `X` whose panels stay in the cache.
-const DEEP: usize = 512;
+const DEEP: usize = 256;
 
 /// Adds `XᵀX` to the upper triangle of `gram`; `rows` are those of `X`, of `size` numbers each.
 pub fn add_gram(gram: &mut [f32], rows: &[&[f32]], size: usize) {
@@ -51,7 +51,7 @@ fn multiply(left: &[[f32; TALL]], right: &[[f32; WIDE]]) -> [[f32; WIDE]; TALL] 
     for (left, right) in left.iter().zip(right) {
         for (sums, left) in sums.iter_mut().zip(left) {
             for (sum, right) in sums.iter_mut().zip(right) {
-                *sum += left * right;
+                *sum = left.mul_add(*right, *sum);
             }
         }
     }

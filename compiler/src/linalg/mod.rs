@@ -39,7 +39,59 @@ pub fn add_scaled(y: &mut [f32], factor: f32, x: &[f32]) {
     );
 }
 
+/// Adds `factors · rows` to `y`, where row `i` begins at `i * stride`. What is summed stays in registers while the rows pass.
+pub fn add_combination(y: &mut [f32], factors: &[f32], rows: &[f32], stride: usize) {
+    const WIDTH: usize = 4 * LANES;
+    if factors.is_empty() {
+        return;
+    }
+    wide(
+        #[inline(always)]
+        || {
+            let (chunks, rest) = y.as_chunks_mut::<WIDTH>();
+            let done = WIDTH * chunks.len();
+            for (i, chunk) in chunks.iter_mut().enumerate() {
+                let mut sums = *chunk;
+                for (factor, row) in factors.iter().zip(rows[i * WIDTH..].chunks(stride)) {
+                    for (sum, x) in sums.iter_mut().zip(&row[..WIDTH]) {
+                        *sum = factor.mul_add(*x, *sum);
+                    }
+                }
+                *chunk = sums;
+            }
+            if !rest.is_empty() {
+                for (factor, row) in factors.iter().zip(rows[done..].chunks(stride)) {
+                    for (y, x) in rest.iter_mut().zip(row) {
+                        *y = factor.mul_add(*x, *y);
+                    }
+                }
+            }
+        },
+    );
+}
+
 /// Runs `work` with the widest vectors that this processor has, as far as they make the same sums.
-fn wide<T>(work: impl FnOnce() -> T) -> T {
+pub fn wide<T>(work: impl FnOnce() -> T) -> T {
     pulp::Arch::new().dispatch(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::noise;
+
+    #[test]
+    fn a_combination_adds_each_row_by_its_factor() {
+        for (count, size, stride) in [(0, 5, 5), (1, 1, 1), (3, 64, 64), (32, 200, 211)] {
+            let (factors, rows, mut y) = (noise(1, count), noise(2, count * stride), noise(3, size));
+            let of =
+                |at: usize| (0..count).map(|i| f64::from(factors[i]) * f64::from(rows[i * stride + at])).sum::<f64>();
+            let expected: Vec<f64> = (0..size).map(|at| f64::from(y[at]) + of(at)).collect();
+            add_combination(&mut y, &factors, &rows, stride);
+            assert!(
+                y.iter().zip(expected).all(|(y, expected)| (f64::from(*y) - expected).abs() < 1e-5),
+                "{count} {size}"
+            );
+        }
+    }
 }

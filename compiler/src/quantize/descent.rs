@@ -7,9 +7,11 @@
 use super::as_f16;
 use super::points::Points;
 use crate::checkpoint::{Grid, GridRow, Segment};
-use crate::linalg::{add_scaled, dot};
+use crate::linalg::{add_combination, add_scaled, dot};
 
 const SWEEPS: usize = 2;
+/// Columns of `H` that stay in the cache while rows pass.
+const BLOCK: usize = 32;
 
 pub struct Descent<'a> {
     grid: Grid,
@@ -69,8 +71,11 @@ impl<'a> Descent<'a> {
             rows.iter().map(|row| State { values: values(row), pull: vec![0.0; size] }).collect();
         let left = |(target, state): (&[f32], &State)| target.iter().zip(&state.values).map(|(a, b)| a - b).collect();
         let left: Vec<Vec<f32>> = targets.chunks_exact(size).zip(&states).map(left).collect();
-        for (col, of_col) in self.hessian.chunks_exact(size).enumerate() {
-            states.iter_mut().zip(&left).for_each(|(state, left)| state.pull[col] = dot(of_col, left));
+        for (block, columns) in self.hessian.chunks(BLOCK * size).enumerate() {
+            for (state, left) in states.iter_mut().zip(&left) {
+                let left = &left[block * BLOCK..][..columns.len() / size];
+                add_combination(&mut state.pull, left, columns, size);
+            }
         }
         states
     }
@@ -104,9 +109,7 @@ impl<'a> Descent<'a> {
             Part::Min => vec![1.0; columns.len()],
         };
         let mut through = vec![0.0; size];
-        for (point, col) in points.iter().zip(columns.clone()) {
-            add_scaled(&mut through, *point, self.of_col(col, size));
-        }
+        add_combination(&mut through, &points, &self.hessian[columns.start * size..columns.end * size], size);
         let curvature = dot(&points, &through[columns.clone()]);
         let slope = dot(&points, &state.pull[columns.clone()]);
         if curvature <= 0.0 {

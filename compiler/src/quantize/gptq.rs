@@ -20,6 +20,8 @@ const DAMPING: f32 = 0.01;
 const MOST_DAMPING: f32 = 100.0;
 /// Rows that pass the factor together.
 const TILE: usize = 16;
+/// Columns whose errors reach those after the block together.
+const BLOCK: usize = 32;
 
 /// What part of the drift before a matrix it makes good: all of it would fit the calibration text's noise too.
 const CORRECTION: f32 = 0.5;
@@ -88,14 +90,20 @@ impl Gptq {
         let mut targets: Vec<f32> =
             weights.chunks_exact(size).flat_map(|row| self.order.iter().map(|&col| row[col])).collect();
         let scales: Vec<Vec<(f32, f32)>> = rows.iter().map(|row| by_column(row, grid)).collect();
-        for (step, &col) in self.order.iter().enumerate() {
-            let right = self.factor.right_of(step);
+        for (block, order) in self.order.chunks(BLOCK).enumerate() {
+            let (begin, end) = (block * BLOCK, block * BLOCK + order.len());
             let tile = targets.chunks_exact_mut(size).zip(weights.chunks_exact(size)).zip(rows.iter_mut().zip(&scales));
             for ((target, weights), (row, scales)) in tile {
-                let (scale, min) = scales[col];
-                let (q, point) = points.nearest(target[step], scale, min);
-                row.q[col] = q;
-                add_scaled(&mut target[step + 1..], weights[col] - point, right);
+                let (block, rest) = target[begin..].split_at_mut(order.len());
+                let mut errors = [0.0; BLOCK];
+                for (i, &col) in order.iter().enumerate() {
+                    let (scale, min) = scales[col];
+                    let (q, point) = points.nearest(block[i], scale, min);
+                    (row.q[col], errors[i]) = (q, weights[col] - point);
+                    let right = self.factor.right_of(begin + i);
+                    add_scaled(&mut block[i + 1..], errors[i], &right[..order.len() - i - 1]);
+                }
+                self.factor.add_rows(begin, &errors[..order.len()], end, rest);
             }
         }
     }

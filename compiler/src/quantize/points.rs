@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 
 use tc_kernels::layout::{Format, Values};
 
+use crate::linalg::wide;
+
 /// Integers `low..=high` with numbers `zero` higher, or a table.
 pub struct Points {
     pub format: Format,
@@ -74,6 +76,17 @@ impl Points {
         }
     }
 
+    /// What a fit of scale and minimum takes of values with weights.
+    pub fn weighted(&self, values: &[f32], weights: &[f32], scale: f32, min: f32) -> Weighted {
+        let (low, high) = (self.low, self.high);
+        match self.table.map(|table| (table.len(), table)) {
+            None => weighted(values, weights, scale, min, |x| round(x, low, high)),
+            Some((4, table)) => weighted(values, weights, scale, min, climb::<4>(table)),
+            Some((8, table)) => weighted(values, weights, scale, min, climb::<8>(table)),
+            Some((_, table)) => weighted(values, weights, scale, min, climb::<16>(table)),
+        }
+    }
+
     /// Sum of the squared distances to the nearest points.
     pub fn squared_error(&self, values: &[f32], scale: f32, min: f32) -> f32 {
         match self.table {
@@ -84,7 +97,7 @@ impl Points {
 }
 
 /// Sums of so many lanes are what compilers make vectors of.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 fn squared_error(values: &[f32], scale: f32, min: f32, point: impl Fn(f32) -> f32) -> f32 {
     let inverse = inverse(scale);
@@ -100,6 +113,58 @@ fn squared_error(values: &[f32], scale: f32, min: f32, point: impl Fn(f32) -> f3
         }
     }
     sums.iter().sum::<f32>() + rest.iter().map(|value| square(*value)).sum::<f32>()
+}
+
+/// Sums over values `v`, each with its weight `w`, and the points `p` nearest to them.
+#[derive(Clone, Copy, Debug)]
+pub struct Weighted {
+    /// Of `w p (v - min)`.
+    pub products: f32,
+    /// Of `w p²`.
+    pub squares: f32,
+    /// Of `w (v - min - scale p)²`.
+    pub error: f32,
+}
+
+fn weighted(values: &[f32], weights: &[f32], scale: f32, min: f32, point: impl Fn(f32) -> f32) -> Weighted {
+    let inverse = inverse(scale);
+    let mut sums = [[0.0; LANES]; 3];
+    wide(
+        #[inline(always)]
+        || {
+            for (values, weights) in values.chunks(LANES).zip(weights.chunks(LANES)) {
+                let (mut v, mut w) = ([min; LANES], [0.0; LANES]);
+                v[..values.len()].copy_from_slice(values);
+                w[..values.len()].copy_from_slice(weights);
+                for lane in 0..LANES {
+                    let value = v[lane] - min;
+                    let point = point(value * inverse);
+                    let error = value - scale * point;
+                    sums[0][lane] += w[lane] * point * value;
+                    sums[1][lane] += w[lane] * point * point;
+                    sums[2][lane] += w[lane] * error * error;
+                }
+            }
+        },
+    );
+    let [products, squares, error] = sums.map(|lanes| lanes.iter().sum());
+    Weighted { products, squares, error }
+}
+
+/// The nearest value of a sorted table, as a sum of the steps that lie below: without branches and look-ups, vectors can do it.
+fn climb<const N: usize>(table: &'static [i8]) -> impl Fn(f32) -> f32 {
+    let value = |i: usize| f32::from(table[i]);
+    let steps: [[f32; 2]; N] = std::array::from_fn(|i| match i {
+        0 => [f32::NEG_INFINITY, value(0)],
+        _ => [(value(i - 1) + value(i)) / 2.0, value(i) - value(i - 1)],
+    });
+    move |x: f32| {
+        let mut sum = 0.0;
+        for [from, step] in steps {
+            sum += if x > from { step } else { 0.0 };
+        }
+        sum
+    }
 }
 
 /// The value farthest from zero, with its sign; the first of two.
@@ -158,6 +223,24 @@ mod tests {
             let nearest: Vec<(i8, f32)> = values.iter().map(|value| points.nearest(*value, scale, min)).collect();
             let error: f32 = values.iter().zip(&nearest).map(|(value, (_, point))| (value - point).powi(2)).sum();
             assert!((points.squared_error(&values, scale, min) - error).abs() <= 1e-4 * error, "{format:?}");
+            let weights: Vec<f32> = (0..values.len()).map(|i| 0.1 + (i % 7) as f32).collect();
+            let of = |f: fn(f32, f32, f32) -> f32| -> f32 {
+                let points = nearest.iter().map(|(_, point)| (point - min) / scale);
+                values
+                    .iter()
+                    .zip(&weights)
+                    .zip(points)
+                    .map(|((value, weight), point)| weight * f(value - min, point, scale))
+                    .sum()
+            };
+            let found = points.weighted(&values, &weights, scale, min);
+            for (found, expected) in [
+                (found.products, of(|value, point, _| value * point)),
+                (found.squares, of(|_, point, _| point * point)),
+                (found.error, of(|value, point, scale| (value - scale * point).powi(2))),
+            ] {
+                assert!((found - expected).abs() <= 1e-3 * expected.abs(), "{format:?}: {found}, not {expected}");
+            }
             let mut numbers = vec![0; values.len()];
             points.put(&values, scale, min, &mut numbers);
             assert!(numbers.iter().eq(nearest.iter().map(|(number, _)| number)), "{format:?}");

@@ -3,7 +3,7 @@
 //! The search tries scales around the one from the extremes; each is replaced by the least-squares fit to the points that it rounds to
 //! (as ggml's K-quants do it), which is taken where it is better.
 
-use super::points::{Points, inverse, largest};
+use super::points::{Points, Weighted, inverse, largest};
 
 /// Where the search begins, as parts of the scale from the extremes.
 const STARTS: std::ops::Range<u32> = 12..23;
@@ -34,23 +34,16 @@ impl<'a> Values<'a> {
     }
 
     fn error(self, points: &Points, scale: f32, min: f32) -> f32 {
-        if self.importance.is_none() {
-            return points.squared_error(self.values, scale, min);
+        match self.importance {
+            None => points.squared_error(self.values, scale, min),
+            Some(importance) => points.weighted(self.values, importance, scale, min).error,
         }
-        let inverse = inverse(scale);
-        let error = |value: f32| value - min - scale * points.value((value - min) * inverse);
-        self.weighted().map(|(value, weight)| weight * error(value) * error(value)).sum()
     }
 
     /// The scale that fits best the points that `scale` rounds to.
     fn fitted(self, points: &Points, scale: f32, min: f32) -> f32 {
-        let inverse = inverse(scale);
-        let (mut products, mut squares) = (0.0, 0.0);
-        for (value, weight) in self.weighted() {
-            let point = points.value((value - min) * inverse);
-            products += weight * point * (value - min);
-            squares += weight * point * point;
-        }
+        let Some(importance) = self.importance else { return scale };
+        let Weighted { products, squares, .. } = points.weighted(self.values, importance, scale, min);
         if squares > 0.0 { products / squares } else { scale }
     }
 

@@ -90,6 +90,8 @@ pub struct Override {
 pub struct Recipe {
     /// So many bits a weight on average: exporting measures which matrix needs how many, and adds an override for each.
     pub auto: Option<f64>,
+    /// So many windows are read that the model says itself, whatever the text; none: as many as the formats are worth.
+    pub said: Option<usize>,
     pub linear: Option<Quantizer>,
     pub embedding: Option<Quantizer>,
     /// The float kind of what is not quantized.

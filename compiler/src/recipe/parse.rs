@@ -33,7 +33,7 @@ const LINEAR_KEYS: [&str; 10] = [
     "linear:kind",
 ];
 const EMBEDDING_KEYS: [&str; 3] = ["embedding", "embedding:wx", "embedding:kind"];
-const OTHER_KEYS: [&str; 5] = ["auto", "precision", "executor", "activations", "overrides"];
+const OTHER_KEYS: [&str; 6] = ["auto", "calibration", "precision", "executor", "activations", "overrides"];
 
 /// An entry that asks for activations, by its key.
 type Demand = (String, Activations);
@@ -88,6 +88,7 @@ impl Recipe {
     fn read_entry(&mut self, entry: &Entry, demands: &mut Vec<Demand>) -> Result<()> {
         match entry.key {
             "auto" => self.auto = Some(bits_per_weight(entry)?),
+            "calibration" => self.said = Some(said(entry)?),
             "precision" => self.dtype = Some(precision(entry)?),
             "executor" => {
                 entry.only(&["accelerator"], false)?;
@@ -141,6 +142,14 @@ fn bits_per_weight(entry: &Entry) -> Result<f64> {
     entry.only(&["bits_per_weight"], false)?;
     let bits = entry.options.get("bits_per_weight").and_then(Value::as_f64);
     bits.filter(|bits| BITS.contains(bits)).ok_or_else(|| entry.bad("bits_per_weight", "between 2 and 16"))
+}
+
+/// Windows that the model says.
+fn said(entry: &Entry) -> Result<usize> {
+    const MOST: usize = 1024;
+    entry.only(&["said"], false)?;
+    let windows = entry.options.get("said").and_then(Value::as_u64).and_then(|windows| usize::try_from(windows).ok());
+    windows.filter(|windows| *windows <= MOST).ok_or_else(|| entry.bad("said", &format!("between 0 and {MOST}")))
 }
 
 fn entry<'a>(key: &'a str, value: &'a Value) -> Result<Entry<'a>> {

@@ -3,7 +3,10 @@
 //! The outputs of a matrix `W` that the model should have are `W x̄` (and `r̄ - r` more where the result is added to a residual `r` that has
 //! drifted), its inputs are `x`. The best matrix for them is `W + E H⁻¹` with `E = Σ (W (x̄ - x) + (r̄ - r)) xᵀ` and `H = Σ x xᵀ`.
 
-use crate::linalg::{add_product, add_scaled};
+use crate::linalg::{add_combination, add_product};
+
+/// Rows of a sum that stay in the cache while those of a matrix pass.
+const BLOCK: usize = 32;
 
 /// Means over the rows of a calibration.
 #[derive(Clone, Debug)]
@@ -69,9 +72,9 @@ impl Drift {
             true => vec![0.0; weights.len()],
             false => self.residual[first * size..][..weights.len()].to_vec(),
         };
-        for (col, of_col) in self.inputs.chunks_exact(size).enumerate() {
+        for (block, inputs) in self.inputs.chunks(BLOCK * size).enumerate() {
             for (sums, weights) in sums.chunks_exact_mut(size).zip(weights.chunks_exact(size)) {
-                add_scaled(sums, weights[col], of_col);
+                add_combination(sums, &weights[block * BLOCK..][..inputs.len() / size], inputs, size);
             }
         }
         let factor = (self.count.max(1) as f32).recip();

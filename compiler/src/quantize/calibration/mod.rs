@@ -6,6 +6,7 @@
 mod drift;
 mod moments;
 mod run;
+pub mod speech;
 mod text;
 
 pub use drift::{Drift, Pairs};

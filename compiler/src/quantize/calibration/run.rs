@@ -54,7 +54,8 @@ impl HalfRun<'_> {
 
     /// All that `see` would get, one row after the other.
     pub fn rows(&self, place: (usize, Half), hidden: &Hidden) -> Result<Vec<f32>, QuantizeError> {
-        let mut rows = Vec::new();
+        let width = self.config.dim + place.1.widths(self.config).iter().sum::<usize>();
+        let mut rows = Vec::with_capacity(hidden.rows.len() / hidden.dim * width);
         self.run(place, hidden, &mut |seen| seen.iter().for_each(|row| rows.extend_from_slice(row)))?;
         Ok(rows)
     }
