@@ -4,6 +4,7 @@
 //! integer sums, which come out of the tiles through memory and are scaled and added up in vectors.
 
 use core::arch::x86_64::*;
+use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use crate::abi::ACT_GROUP;
@@ -18,7 +19,7 @@ use crate::layout::Format;
 use crate::pack::{Block, Blocks};
 
 use super::Amx;
-use super::tiles::{self, Bytes, FEW_TOKENS};
+use super::tiles::{self, Bytes};
 
 /// Tokens that share a decoding of the weights: 8 KB of sums.
 pub const TOKENS: usize = 256;
@@ -49,7 +50,7 @@ unsafe fn all_blocks(
     format: Format,
     decode: Decode<Avx512>,
 ) {
-    let tiled = x.count() - x.count() % FEW_TOKENS;
+    let tiled = x.count() - x.count() % tiles::TOKENS;
     let tiles = Bytes::new(isa, ACT_GROUP / format.parts());
     for (i, w) in blocks.enumerate() {
         let y = y(i);
@@ -64,7 +65,7 @@ unsafe fn all_blocks(
     }
 }
 
-/// A multiple of `FEW_TOKENS`, up to `TOKENS`.
+/// Whole tiles, up to `TOKENS` tokens.
 ///
 /// # Safety
 /// `decode` does what its type says.
@@ -119,34 +120,32 @@ fn all_tiles<const PARTS: usize, const MIN: bool>(
     x: Q8Rows,
     sums: &mut [__m512; TOKENS],
 ) {
-    let mut ahead = w.ahead.in_parts(x.count().div_ceil(tiles::TOKENS));
-    let mut t = 0;
-    while t < x.count() {
+    let mut ahead = w.ahead.in_parts(x.count() / tiles::TOKENS);
+    for (i, sums) in sums.as_chunks_mut().0[..x.count() / tiles::TOKENS].iter_mut().enumerate() {
         ahead.next();
-        t += match x.count() - t {
-            tiles::TOKENS.. => tile::<PARTS, MIN, { tiles::TOKENS }>(isa, tiles, w, x.tile(t), &mut sums[t..]),
-            _ => tile::<PARTS, MIN, FEW_TOKENS>(isa, tiles, w, x.tile(t), &mut sums[t..]),
-        }
+        tile::<PARTS, MIN>(isa, tiles, w, x.tile(i * tiles::TOKENS), sums);
     }
 }
 
-/// `T` tokens; returns `T`.
+/// The tokens of a tile.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn tile<const PARTS: usize, const MIN: bool, const T: usize>(
+fn tile<const PARTS: usize, const MIN: bool>(
     isa: Amx,
     tiles: &Bytes,
     w: &Decoded<Avx512>,
-    x: Q8Tile<T>,
-    sums: &mut [__m512],
-) -> usize {
-    let Some(sums) = sums.first_chunk_mut::<T>() else { return T };
+    x: Q8Tile<{ tiles::TOKENS }>,
+    sums: &mut [__m512; tiles::TOKENS],
+) {
     let mut products = [const { MaybeUninit::uninit() }; PRODUCTS];
+    // Steps of which the compiler knows no number are not unrolled, of which there would be much.
+    let products = black_box(&mut products[..]);
     for (s, step) in w.steps.iter().enumerate() {
         for part in 0..PARTS {
             let (inputs, columns) = (part * ACT_GROUP / PARTS, part * COLUMNS / PARTS);
             let (x, w) = (x.bytes(w.first + s, inputs), &step.columns[columns..]);
             // SAFETY: a group has as many bytes from its part's first on, and a step as many vectors, as the tiles have inputs and rows.
-            unsafe { tiles.multiply::<T>(x, w.as_ptr(), &mut products[s * PARTS + part]) };
+            unsafe { tiles.multiply(x, w.as_ptr(), &mut products[s * PARTS + part]) };
         }
     }
     // Sums in registers.
@@ -154,9 +153,9 @@ fn tile<const PARTS: usize, const MIN: bool, const T: usize>(
     for (s, step) in w.steps.iter().enumerate() {
         let x = x.groups(w.first + s);
         for part in 0..PARTS {
-            // SAFETY: the tiles have written `T` rows of these.
+            // SAFETY: the tiles have written these.
             let products = unsafe { products[s * PARTS + part].assume_init_ref() };
-            for t in 0..T {
+            for t in 0..tiles::TOKENS {
                 let x_scale = isa.0.float(x[t].scale);
                 if MIN {
                     let pick = if PARTS == 1 { [1, 1] } else { [1 - part as i16, part as i16] };
@@ -169,5 +168,4 @@ fn tile<const PARTS: usize, const MIN: bool, const T: usize>(
         }
     }
     *sums = local;
-    T
 }

@@ -13,9 +13,8 @@ use crate::cpu::Isa;
 use super::Amx;
 use super::linear_bf16::Tile;
 
-/// Tokens of a tile, and of a small one.
+/// Tokens of a tile.
 pub const TOKENS: usize = 16;
-pub const FEW_TOKENS: usize = 8;
 
 /// Bytes from one row in memory to the next.
 const LINE: usize = 64;
@@ -56,52 +55,42 @@ impl Drop for InUse {
     }
 }
 
-/// For products of bytes: sums, inputs and weights in tiles 0, 1 and 2, and for few tokens sums and inputs in 3 and 4.
+/// For products of bytes: sums, inputs and weights in tiles 0, 1 and 2.
 pub struct Bytes(InUse);
 
 impl Bytes {
     /// For products of `inputs` inputs, a multiple of 4 up to 64.
     pub fn new(isa: Amx, inputs: usize) -> Bytes {
-        let few = [(FEW_TOKENS, LINE), (FEW_TOKENS, inputs)];
-        Bytes(InUse::new(isa, [(TOKENS, LINE), (TOKENS, inputs), (inputs / 4, LINE), few[0], few[1]]))
+        Bytes(InUse::new(isa, [(TOKENS, LINE), (TOKENS, inputs), (inputs / 4, LINE)]))
     }
 
-    /// `products[t][r]` becomes the sum of the bytes at `x + t * stride` times row `r`'s in `w`, for `T` tokens.
+    /// `products[t][r]` becomes the sum of the bytes at `x + t * stride` times row `r`'s in `w`.
     ///
     /// # Safety
-    /// There are as many bytes for each token as the tiles have inputs, `w` holds a vector for every four of them, and `T` is `TOKENS` or
-    /// `FEW_TOKENS`.
+    /// There are as many bytes for each of `TOKENS` tokens as the tiles have inputs, and `w` holds a vector for every four of them.
     #[inline(always)]
-    pub unsafe fn multiply<const T: usize>(
+    pub unsafe fn multiply(
         &self,
         (x, stride): (*const u8, usize),
         w: *const __m512i,
         products: &mut MaybeUninit<[__m512i; TOKENS]>,
     ) {
-        macro_rules! multiply {
-            ($sums:literal, $x:literal) => {
-                asm!(
-                    concat!("tilezero tmm", $sums),
-                    concat!("tileloadd tmm", $x, ", [{x} + {stride}]"),
-                    "tileloadd tmm2, [{w} + {line}]",
-                    concat!("tdpbssd tmm", $sums, ", tmm", $x, ", tmm2"),
-                    concat!("tilestored [{products} + {line}], tmm", $sums),
-                    x = in(reg) x,
-                    stride = in(reg) stride,
-                    w = in(reg) w,
-                    line = in(reg) LINE,
-                    products = in(reg) products.as_mut_ptr(),
-                    options(nostack, preserves_flags),
-                )
-            };
-        }
         // SAFETY: the caller's promise; `self` proves that the tiles are set up, and `products` has as many rows as the sums. The compiler uses
         // no tiles of its own.
         unsafe {
-            match T {
-                TOKENS => multiply!("0", "1"),
-                _ => multiply!("3", "4"),
-            }
+            asm!(
+                "tilezero tmm0",
+                "tileloadd tmm1, [{x} + {stride}]",
+                "tileloadd tmm2, [{w} + {line}]",
+                "tdpbssd tmm0, tmm1, tmm2",
+                "tilestored [{products} + {line}], tmm0",
+                x = in(reg) x,
+                stride = in(reg) stride,
+                w = in(reg) w,
+                line = in(reg) LINE,
+                products = in(reg) products.as_mut_ptr(),
+                options(nostack, preserves_flags),
+            );
         }
     }
 }
