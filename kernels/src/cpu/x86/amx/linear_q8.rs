@@ -35,7 +35,7 @@ pub fn linear_q8(isa: Amx, blocks: Blocks, x: Q8Rows, y: &dyn Fn(usize) -> Epilo
     }
     each_kind!(blocks.kind(), KIND => {
         // SAFETY: a value of `Amx` proves that the CPU has the features; `decode` writes a step.
-        unsafe { all_blocks(isa, blocks, x, y, const { numbers::format::<KIND>() }, decode::<KIND>) }
+        unsafe { all_blocks(isa, blocks, x, y, const { numbers::format::<KIND>() }, black_box(decode::<KIND>)) }
     }, float => blocks.enumerate().for_each(|(i, w)| scalar::linear::linear_q8(w, x, y(i))));
 }
 

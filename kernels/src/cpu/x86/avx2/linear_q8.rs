@@ -51,7 +51,8 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
         match x.count() {
             1 => few_tokens::<KIND, 1>(isa, &w, x.tile(0), &y),
             2 => few_tokens::<KIND, 2>(isa, &w, x.tile(0), &y),
-            _ => all_tokens(isa, &w, x, &y, const { numbers::format::<KIND>() }, decode::<KIND>),
+            // A known function would be reason enough for the compiler to make a copy of `all_tokens` for each kind.
+            _ => all_tokens(isa, &w, x, &y, const { numbers::format::<KIND>() }, black_box(decode::<KIND>)),
         }
     }, float => scalar::linear::linear_q8(w, x, y));
 }
