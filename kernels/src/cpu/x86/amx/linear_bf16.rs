@@ -1,7 +1,7 @@
 //! Packed bf16 weights times f32 activations, by tiles of 16 tokens × 16 rows.
 //!
 //! Tiles multiply bf16 by bf16 and add in f32. An activation is given as two bf16, `x = high + low`, which leave 2^-18 of it at most; their
-//! products with a weight are exact. So this is as near to f32 as its sums are, at two products of tiles for one. A token's result
+//! products with a weight are exact. That is near what f32's own sums are sure of, at two products of tiles for one. A token's result
 //! does not depend on its company: some tokens are multiplied each in a row of its own, and one is multiplied by vectors as tiles would do
 //! it, since they would not keep up with memory.
 //!

@@ -21,9 +21,9 @@ use crate::pack::{Block, Blocks};
 use super::Amx;
 use super::tiles::{self, Bytes};
 
-/// Tokens that share a decoding of the weights: 8 KB of sums.
+/// Tokens that share a decoding of the weights: 16 KB of sums.
 pub const TOKENS: usize = 256;
-/// Steps that are decoded at a time: 6 KB, and 8 or 16 KB of a tile's products.
+/// Steps that are decoded at a time: 6 KB, and 16 KB of a tile's products.
 const STEPS: usize = 8;
 
 /// Tiles of these.
