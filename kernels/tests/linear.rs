@@ -180,7 +180,7 @@ fn all_tiers_of_linear_q8_agree_to_the_bit() {
         for kind in Kind::ALL.into_iter().filter(|kind| kind.is_quantized()) {
             for shape in SHAPES {
                 for group in groups(kind, shape.1) {
-                    // Whole and small tiles, and what is left of them.
+                    // More than a tile of 16, and what is left.
                     let case = Case::new(kind, group, shape, 29, 1);
                     let what = format!("{} {kind:?} g{group} {shape:?}", kernel.variant);
                     assert_eq!(case.run(kernel, 0, 29, true), case.run(&LINEAR_Q8_MIRROR, 0, 29, true), "{what}");

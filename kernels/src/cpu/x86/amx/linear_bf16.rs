@@ -13,14 +13,16 @@ use core::mem::MaybeUninit;
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
 use crate::cpu::views::{Epilogue, Rows};
+use crate::cpu::x86::avx512::widened;
 use crate::cpu::x86::prefetch;
+use crate::cpu::x86::rows::Rows16;
 use crate::pack::{Block, Blocks};
 
 use super::Amx;
 use super::tiles::{self, Pairs};
 
 /// Tokens that a part's weights are turned into pairs for.
-pub const TOKENS: usize = TILES * tiles::TOKENS;
+const TOKENS: usize = TILES * tiles::TOKENS;
 const TILES: usize = 4;
 /// Groups of 32 inputs that are multiplied at a time: 32 KB of activations.
 const STEPS: usize = 4;
@@ -47,7 +49,7 @@ impl Tile {
 pub fn linear(isa: Amx, blocks: Blocks, x: Rows, y: &dyn Fn(usize) -> Epilogue) {
     if x.count() == 1 {
         let parts = blocks.in_parts(BLOCKS).enumerate();
-        return parts.for_each(|(i, some)| one_token(some, x.row(0), &|b| y(i * BLOCKS + b)));
+        return parts.for_each(|(i, some)| one_token(isa, some, x.row(0), &|b| y(i * BLOCKS + b)));
     }
     for first in (0..x.count()).step_by(TOKENS) {
         let some = x.some(first, TOKENS.min(x.count() - first));
@@ -57,8 +59,8 @@ pub fn linear(isa: Amx, blocks: Blocks, x: Rows, y: &dyn Fn(usize) -> Epilogue) 
             let y = |b| y(i * BLOCKS + b).from(first);
             match some.count() {
                 // Few have less to clear.
-                ..=tiles::TOKENS => some_blocks::<1>(&tiles, blocks, some, &y),
-                _ => some_blocks::<TILES>(&tiles, blocks, some, &y),
+                ..=tiles::TOKENS => some_blocks::<1>(isa, &tiles, blocks, some, &y),
+                _ => some_blocks::<TILES>(isa, &tiles, blocks, some, &y),
             }
         }
     }
@@ -66,7 +68,7 @@ pub fn linear(isa: Amx, blocks: Blocks, x: Rows, y: &dyn Fn(usize) -> Epilogue) 
 
 /// Up to `BLOCKS` blocks and `T` tiles of tokens.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn some_blocks<const T: usize>(tiles: &Pairs, blocks: Blocks, x: Rows, y: &dyn Fn(usize) -> Epilogue) {
+fn some_blocks<const T: usize>(isa: Amx, tiles: &Pairs, blocks: Blocks, x: Rows, y: &dyn Fn(usize) -> Epilogue) {
     let mut sums = [[[_mm512_setzero_ps(); tiles::TOKENS]; T]; BLOCKS];
     let mut planes = [[[Tile::zero(); 2]; STEPS]; T];
     let mut memory = [const { MaybeUninit::uninit() }; STEPS];
@@ -94,14 +96,14 @@ fn some_blocks<const T: usize>(tiles: &Pairs, blocks: Blocks, x: Rows, y: &dyn F
     for (b, sums) in sums.iter().enumerate().take(blocks.count()) {
         let y = y(b);
         for (t, sums) in sums.as_flattened().iter().enumerate().take(x.count()) {
-            y.store(t, &rows(*sums));
+            y.store(t, &isa.0.rows(*sums));
         }
     }
 }
 
 /// Up to `BLOCKS` blocks and one token, to the bit as tiles do it: they sum a group's even and odd inputs apart, and add up what the two give.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn one_token(blocks: Blocks, x: &[f32], y: &dyn Fn(usize) -> Epilogue) {
+fn one_token(isa: Amx, blocks: Blocks, x: &[f32], y: &dyn Fn(usize) -> Epilogue) {
     let mut sums = [_mm512_setzero_ps(); BLOCKS];
     let mut planes = [[[0.0; ACT_GROUP]; 2]; ONE_TOKEN_STEPS];
     for (part, x) in x.chunks(ONE_TOKEN_STEPS * ACT_GROUP).enumerate() {
@@ -119,7 +121,7 @@ fn one_token(blocks: Blocks, x: &[f32], y: &dyn Fn(usize) -> Epilogue) {
         }
     }
     for (b, sums) in sums.into_iter().enumerate().take(blocks.count()) {
-        y(b).store(0, &rows(sums));
+        y(b).store(0, &isa.0.rows(sums));
     }
 }
 
@@ -147,13 +149,6 @@ fn some_steps(w: &Block, bytes: &[u8], x: &[[[f32; ACT_GROUP]; 2]]) -> __m512 {
         }
     }
     _mm512_add_ps(sums[0], sums[1])
-}
-
-/// bf16 as f32.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn widened(halves: __m256i) -> __m512 {
-    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
 }
 
 /// A plane as f32.
@@ -213,13 +208,4 @@ fn pairs<'a>(w: &Block, first: usize, out: &'a mut [MaybeUninit<Tile>]) -> &'a [
     }
     // SAFETY: all of them have just been written.
     unsafe { core::slice::from_raw_parts(out.as_ptr().cast(), out.len()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn rows(sums: __m512) -> [f32; BLOCK_ROWS] {
-    let mut rows = [0.0; BLOCK_ROWS];
-    // SAFETY: 64 bytes.
-    unsafe { _mm512_storeu_ps(rows.as_mut_ptr(), sums) };
-    rows
 }

@@ -22,7 +22,6 @@ pub struct Amx(Avx512);
 
 impl Isa for Amx {
     type Base = Avx512;
-    const LINEAR_TOKENS: usize = linear_bf16::TOKENS;
     const LINEAR_Q8_TOKENS: usize = linear_q8::TOKENS;
 
     unsafe fn assume() -> Amx {

@@ -102,9 +102,12 @@ fn vector<const KIND: u32>(w: &[u8], i: usize) -> __m512 {
     let w: &[u8; 32] = &w.as_chunks().0[i];
     // SAFETY: 32 bytes, any alignment.
     let halves = unsafe { _mm256_loadu_si256(w.as_ptr().cast()) };
-    if KIND == F16 {
-        _mm512_cvtph_ps(halves)
-    } else {
-        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
-    }
+    if KIND == F16 { _mm512_cvtph_ps(halves) } else { widened(halves) }
+}
+
+/// bf16 as f32.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn widened(halves: __m256i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
 }

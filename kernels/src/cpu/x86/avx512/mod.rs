@@ -14,6 +14,8 @@ use crate::pack::Block;
 use super::avx2::Avx2;
 use super::vnni::{self, Dot};
 
+pub use linear::widened;
+
 #[derive(Clone, Copy)]
 pub struct Avx512(Avx2);
 
