@@ -180,6 +180,15 @@ impl Epilogue {
         }
     }
 
+    /// Asks for what `store` will write for row `t`, which otherwise waits for lines that a cache far away has.
+    #[inline(always)]
+    #[cfg(target_arch = "x86_64")]
+    pub fn prefetch(&self, t: usize) {
+        let y = self.y.wrapping_add(t / self.planes * self.stride);
+        // SAFETY: a prefetch changes nothing that the program could see.
+        unsafe { core::arch::asm!("prefetchw byte ptr [{}]", in(reg) y, options(nostack, preserves_flags, readonly)) };
+    }
+
     /// `y = alpha * (sums + bias) + residual` for row `t` of `x`. A token's rows come in order, and all but the first add to `y`.
     #[inline(always)]
     pub fn store(&self, t: usize, sums: &[f32; BLOCK_ROWS]) {

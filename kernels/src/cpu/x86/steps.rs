@@ -18,8 +18,8 @@ pub struct Step<V: Rows16> {
     pub mins: [V::Float; 2],
 }
 
-/// A step with its group's header becomes bytes. It needs no more than the CPU's features of `V`, and writes the whole step.
-pub type Decode<V> = unsafe fn(V, &[u8], &[u8], *mut Step<V>);
+/// A step with its group's header becomes an `S`, bytes as a rule. It needs no more than the CPU's features of `V`, and writes the whole `S`.
+pub type Decode<V, S = Step<V>> = unsafe fn(V, &[u8], &[u8], *mut S);
 
 /// What a `Decode` does.
 ///
@@ -80,31 +80,31 @@ impl<'a> Iterator for Steps<'a> {
 }
 
 /// A block's steps, of which `next` decodes some at a time.
-pub struct Decoder<'a, V: Rows16> {
+pub struct Decoder<'a, V: Rows16, S = Step<V>> {
     w: &'a Block<'a>,
     steps: Steps<'a>,
-    decode: Decode<V>,
+    decode: Decode<V, S>,
     done: usize,
     read: *const u8,
 }
 
 /// Steps `first..` of a block.
-pub struct Decoded<'a, V: Rows16> {
-    pub steps: &'a [Step<V>],
+pub struct Decoded<'a, S> {
+    pub steps: &'a [S],
     pub first: usize,
     /// To be asked for meanwhile. Asked for while decoding, these would be more at once than the memory takes, and what multiplies would wait.
     pub ahead: Ahead,
 }
 
-impl<'a, V: Rows16> Decoder<'a, V> {
+impl<'a, V: Rows16, S> Decoder<'a, V, S> {
     /// # Safety
     /// `decode` does what its type says.
-    pub unsafe fn new(w: &'a Block, decode: Decode<V>) -> Decoder<'a, V> {
+    pub unsafe fn new(w: &'a Block, decode: Decode<V, S>) -> Decoder<'a, V, S> {
         Decoder { w, steps: Steps::of(w), decode, done: 0, read: w.bytes.as_ptr() }
     }
 
     /// As many of the next steps as `out` holds; None after the last.
-    pub fn next<'b>(&mut self, v: V, out: &'b mut [MaybeUninit<Step<V>>]) -> Option<Decoded<'b, V>> {
+    pub fn next<'b>(&mut self, v: V, out: &'b mut [MaybeUninit<S>]) -> Option<Decoded<'b, S>> {
         let (begin, first, mut count) = (self.read, self.done, 0);
         for (out, (header, step)) in out.iter_mut().zip(&mut self.steps) {
             // SAFETY: promised when `self` was made.

@@ -116,7 +116,7 @@ unsafe fn decode<const KIND: u32>(isa: Avx512, header: &[u8], step: &[u8], out: 
 fn all_tiles<const PARTS: usize, const MIN: bool>(
     isa: Amx,
     tiles: &Bytes,
-    w: &Decoded<Avx512>,
+    w: &Decoded<Step<Avx512>>,
     x: Q8Rows,
     sums: &mut [__m512; TOKENS],
 ) {
@@ -133,7 +133,7 @@ fn all_tiles<const PARTS: usize, const MIN: bool>(
 fn tile<const PARTS: usize, const MIN: bool>(
     isa: Amx,
     tiles: &Bytes,
-    w: &Decoded<Avx512>,
+    w: &Decoded<Step<Avx512>>,
     x: Q8Tile<{ tiles::TOKENS }>,
     sums: &mut [__m512; tiles::TOKENS],
 ) {

@@ -21,6 +21,8 @@ use crate::layout::{Format, Values};
 use crate::pack::{Block, Blocks};
 
 use super::Avx2;
+use super::quads;
+use super::small;
 use super::sums::{Sum, Sums, TOKENS};
 
 /// Steps that are decoded at a time: 12 KB.
@@ -51,6 +53,7 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
         match x.count() {
             1 => few_tokens::<KIND, 1>(isa, &w, x.tile(0), &y),
             2 => few_tokens::<KIND, 2>(isa, &w, x.tile(0), &y),
+            ..=quads::TOKENS if const { quads::takes(KIND) } => quads::some_tokens::<KIND>(isa, &w, x, &y),
             // A known function would be reason enough for the compiler to make a copy of `all_tokens` for each kind.
             _ => all_tokens(isa, &w, x, &y, const { numbers::format::<KIND>() }, black_box(decode::<KIND>)),
         }
@@ -241,13 +244,19 @@ fn add<const T: usize>(
     x: [&Q8Group; T],
     sums: &mut [Float; T],
 ) {
+    if let Some(min) = min {
+        add_min(isa, min, pick, x, sums);
+    }
     for t in 0..T {
-        let x_scale = isa.float(x[t].scale);
-        if let Some(min) = min {
-            let total = isa.to_float(isa.weighted_sum(x[t].sums, pick));
-            sums[t] = isa.fma(min, isa.mul(total, x_scale), sums[t]);
-        }
-        sums[t] = isa.fma(isa.mul(isa.to_float(products[t]), x_scale), scale, sums[t]);
+        sums[t] = isa.fma(isa.mul(isa.to_float(products[t]), isa.float(x[t].scale)), scale, sums[t]);
+    }
+}
+
+#[inline(always)]
+pub fn add_min<const T: usize>(isa: Avx2, min: Float, pick: [i16; 2], x: [&Q8Group; T], sums: &mut [Float; T]) {
+    for t in 0..T {
+        let total = isa.to_float(isa.weighted_sum(x[t].sums, pick));
+        sums[t] = isa.fma(min, isa.mul(total, isa.float(x[t].scale)), sums[t]);
     }
 }
 
@@ -312,7 +321,7 @@ unsafe fn all_tokens(isa: Avx2, w: &Block, x: Q8Rows, y: &Epilogue, format: Form
         // SAFETY: the caller's promise.
         let mut decoder = unsafe { Decoder::new(w, decode) };
         while let Some(steps) = decoder.next(isa, &mut decoded) {
-            multiply(isa, &steps, Shape::of(format), x, sums);
+            multiply(isa, &steps, Shape::of(format), x, &y.from(first), sums);
         }
         for t in 0..x.count() {
             y.store(first + t, &isa.rows(sums[t]));
@@ -330,35 +339,40 @@ unsafe fn decode<const KIND: u32>(isa: Avx2, header: &[u8], step: &[u8], out: *m
 
 /// Adds what these steps add to all tokens' sums.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply(isa: Avx2, w: &Decoded<Avx2>, shape: Shape, x: Q8Rows, sums: &mut [Sum]) {
+fn multiply(isa: Avx2, w: &Decoded<Step<Avx2>>, shape: Shape, x: Q8Rows, y: &Epilogue, sums: &mut [Sum]) {
     let zero = shape.zero;
     match shape {
-        Shape { class: SMALL, parts: 1, min: false, .. } => tiles::<SMALL, 1, false>(isa, w, zero, x, sums),
-        Shape { class: SMALL, parts: 1, min: true, .. } => tiles::<SMALL, 1, true>(isa, w, zero, x, sums),
-        Shape { class: SMALL, min: false, .. } => tiles::<SMALL, 2, false>(isa, w, zero, x, sums),
-        Shape { class: SMALL, min: true, .. } => tiles::<SMALL, 2, true>(isa, w, zero, x, sums),
-        Shape { class: MIDDLE, parts: 1, min: false, .. } => tiles::<MIDDLE, 1, false>(isa, w, zero, x, sums),
-        Shape { class: MIDDLE, parts: 1, min: true, .. } => tiles::<MIDDLE, 1, true>(isa, w, zero, x, sums),
-        Shape { class: MIDDLE, .. } => tiles::<MIDDLE, 2, false>(isa, w, zero, x, sums),
-        Shape { min: false, .. } => tiles::<BYTES, 1, false>(isa, w, zero, x, sums),
-        Shape { min: true, .. } => tiles::<BYTES, 1, true>(isa, w, zero, x, sums),
+        Shape { class: SMALL, parts: 1, min: false, .. } => tiles::<SMALL, 1, false>(isa, w, zero, x, y, sums),
+        Shape { class: SMALL, parts: 1, min: true, .. } => tiles::<SMALL, 1, true>(isa, w, zero, x, y, sums),
+        Shape { class: SMALL, min: false, .. } => tiles::<SMALL, 2, false>(isa, w, zero, x, y, sums),
+        Shape { class: SMALL, min: true, .. } => tiles::<SMALL, 2, true>(isa, w, zero, x, y, sums),
+        Shape { class: MIDDLE, parts: 1, min: false, .. } => tiles::<MIDDLE, 1, false>(isa, w, zero, x, y, sums),
+        Shape { class: MIDDLE, parts: 1, min: true, .. } => tiles::<MIDDLE, 1, true>(isa, w, zero, x, y, sums),
+        Shape { class: MIDDLE, .. } => tiles::<MIDDLE, 2, false>(isa, w, zero, x, y, sums),
+        Shape { min: false, .. } => tiles::<BYTES, 1, false>(isa, w, zero, x, y, sums),
+        Shape { min: true, .. } => tiles::<BYTES, 1, true>(isa, w, zero, x, y, sums),
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn tiles<const CLASS: u32, const PARTS: usize, const MIN: bool>(
     isa: Avx2,
-    w: &Decoded<Avx2>,
+    w: &Decoded<Step<Avx2>>,
     zero: i16,
     x: Q8Rows,
+    y: &Epilogue,
     sums: &mut [Sum],
 ) {
     let mut t = 0;
     while t < x.count() {
+        if w.first == 0 {
+            (t..x.count().min(t + 6)).for_each(|t| y.prefetch(t));
+        }
         t += match x.count() - t {
             1 => tile::<CLASS, PARTS, MIN, 1>(isa, w, zero, x, t, sums),
             2 | 3 => tile::<CLASS, PARTS, MIN, 2>(isa, w, zero, x, t, sums),
-            // Six are as many as leave registers for the weights; eight are better done by fours.
+            // Eight are better done by fours.
+            6 | 7 | 9.. if CLASS == SMALL && PARTS == 1 => small::six_tokens::<MIN>(isa, w, zero, x, t, sums),
             6 | 7 | 9.. if CLASS == SMALL => tile::<CLASS, PARTS, MIN, 6>(isa, w, zero, x, t, sums),
             _ => tile::<CLASS, PARTS, MIN, 4>(isa, w, zero, x, t, sums),
         }
@@ -369,7 +383,7 @@ fn tiles<const CLASS: u32, const PARTS: usize, const MIN: bool>(
 #[target_feature(enable = "avx2,fma,f16c")]
 fn tile<const CLASS: u32, const PARTS: usize, const MIN: bool, const T: usize>(
     isa: Avx2,
-    w: &Decoded<Avx2>,
+    w: &Decoded<Step<Avx2>>,
     zero: i16,
     x: Q8Rows,
     t: usize,

@@ -12,8 +12,10 @@ mod lanes;
 mod linear;
 mod linear_q8;
 mod norm;
+mod quads;
 mod rope;
 mod rows16;
+mod small;
 mod sums;
 
 use crate::cpu::Isa;
