@@ -293,7 +293,7 @@ impl<'a> Heads<'a> {
 }
 
 /// Tokens whose attention to one KV head is computed together.
-pub const ATTENTION_TOKENS: usize = 16;
+pub const ATTENTION_TOKENS: usize = 60;
 
 /// `begin..end` as ranges of positions, each within one block of the cache.
 pub fn spans(begin: usize, end: usize) -> impl Iterator<Item = (usize, usize)> + Clone {

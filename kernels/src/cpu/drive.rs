@@ -5,6 +5,7 @@
 //! CPU has the instruction set (`table::select` gives out only such variants).
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
 use crate::abi::{
     ACT_GROUP, AttentionArgs, BLOCK_ROWS, Call, ConcatArgs, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, Matrix,
@@ -387,11 +388,12 @@ pub unsafe extern "C" fn attention<I: Isa>(args: *const c_void, call: *const Cal
             let count = (end - next).div_ceil(args.kv_heads).min(ATTENTION_TOKENS as u32);
             // SAFETY: the ABI; tasks below `end` are given to nobody else.
             let heads = |i: u32| unsafe { Heads::new(args, call, (next + i * args.kv_heads) as usize) };
-            let mut tokens = [heads(0); ATTENTION_TOKENS];
-            for i in 1..count {
-                tokens[i as usize] = heads(i);
+            let mut tokens = [const { MaybeUninit::uninit() }; ATTENTION_TOKENS];
+            for (i, token) in (0..count).zip(&mut tokens) {
+                token.write(heads(i));
             }
-            isa.attention(&mut tokens[..count as usize]);
+            // SAFETY: so many have been written.
+            isa.attention(unsafe { core::slice::from_raw_parts_mut(tokens.as_mut_ptr().cast(), count as usize) });
             next += count * args.kv_heads;
         }
     }

@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use crate::abi::{KV_BLOCK, KV_TILE};
 
-use super::lanes::{Cell, Lanes, Work};
+use super::lanes::{Cell, Lanes, SixByTwo, Work};
 
 /// Inputs or positions whose products are one piece of code, and between two times that something is asked for ahead. Heads are
 /// multiples of it.
@@ -99,6 +99,8 @@ pub fn scores<L: Lanes, E: Cell, const Q: usize>(
 ) {
     let mut i = 0;
     while i < queries.len() {
+        // The first few ask for what all will read.
+        let ahead = if i == 0 { ahead } else { &[] };
         let part = Dots { queries: &queries[i..], scale, k, ahead, positions, out: &mut out[i..] };
         i += match queries.len() - i {
             1 => part.of::<L, 1, 4, 8>(l),
@@ -163,6 +165,15 @@ impl<E: Cell, const N: usize, const V: usize> SomeDots<'_, E, N, V> {
         let mut queries: [&[f32]; N] = [&[]; N];
         for i in 0..N {
             queries[i] = &self.0.queries[i][..head_dim];
+        }
+        if const { L::SIX_BY_TWO && N == 6 && V == 2 }
+            && let Some(k) = E::floats(self.0.k)
+            && let (Some(queries), Some(sums)) = (queries.first_chunk(), sums.as_flattened_mut().first_chunk_mut())
+        {
+            (0..head_dim / TURN).for_each(|_| ahead.step(l));
+            let k = &k[j * KV_TILE * head_dim..];
+            let product = SixByTwo::new(queries, [k, &k[KV_TILE * head_dim..]], KV_TILE, L::WIDTH);
+            return l.six_by_two(product, sums);
         }
         let each = L::WIDTH / KV_TILE;
         let mut tiles: [[&[[E; KV_TILE]]; 2]; V] = [[&[]; 2]; V];
@@ -249,7 +260,7 @@ pub fn weigh<L: Lanes, E: Cell, const Q: usize>(
     let queries = y.len() / head_dim;
     let mut i = 0;
     while i < queries {
-        let y = &mut y[i * head_dim..];
+        let (y, ahead) = (&mut y[i * head_dim..], if i == 0 { ahead } else { &[] });
         let part = Mix { weights: &weights[i..], v, ahead, head_dim, begin: positions.start, shrink: &shrink[i..], y };
         i += match queries - i {
             1 => part.of::<L, 1, 4, 8>(l),
@@ -322,8 +333,36 @@ impl<E: Cell, const N: usize, const V: usize> SomeMix<'_, E, N, V> {
                 sums[i][v] = l.mul(l.load(&y[v * L::WIDTH..]), l.splat(self.0.shrink[i]));
             }
         }
-        let row = |p: usize| &v[p * head_dim + j * L::WIDTH..][..W * L::WIDTH];
+        self.products(l, &weights, j, ahead, &mut sums);
+        for i in 0..N {
+            let y = &mut self.0.y[i * head_dim..][j * L::WIDTH..];
+            for v in 0..W {
+                l.store(&mut y[v * L::WIDTH..], sums[i][v]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn products<L: Lanes, const W: usize>(
+        &self,
+        l: L,
+        weights: &[&[f32]; N],
+        j: usize,
+        ahead: &mut Ahead,
+        sums: &mut [[L::V; W]; N],
+    ) {
+        let Mix { v, head_dim, .. } = self.0;
+        let positions = v.len() / head_dim;
         let turns = positions / TURN;
+        if const { L::SIX_BY_TWO && N == 6 && W == 2 }
+            && let Some(v) = E::floats(v)
+            && let (Some(weights), Some(sums)) = (weights.first_chunk(), sums.as_flattened_mut().first_chunk_mut())
+        {
+            (0..turns).for_each(|_| ahead.step(l));
+            let v = &v[j * L::WIDTH..];
+            return l.six_by_two(SixByTwo::new(weights, [v, &v[L::WIDTH..]], head_dim, L::WIDTH), sums);
+        }
+        let row = |p: usize| &v[p * head_dim + j * L::WIDTH..][..W * L::WIDTH];
         for c in 0..turns {
             ahead.step(l);
             let mut w: [&[f32; TURN]; N] = [&[0.0; TURN]; N];
@@ -338,12 +377,6 @@ impl<E: Cell, const N: usize, const V: usize> SomeMix<'_, E, N, V> {
         for p in turns * TURN..positions {
             let row = row(p);
             outer!(l, sums, N, W, i => l.splat(weights[i][p]), v => E::load(l, &row[v * L::WIDTH..]));
-        }
-        for i in 0..N {
-            let y = &mut self.0.y[i * head_dim..][j * L::WIDTH..];
-            for v in 0..W {
-                l.store(&mut y[v * L::WIDTH..], sums[i][v]);
-            }
         }
     }
 }

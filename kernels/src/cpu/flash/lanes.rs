@@ -19,6 +19,9 @@ pub trait Lanes: Copy {
     /// Whether 32 vectors, not 16, can be held at a time.
     const MANY: bool;
 
+    /// Whether `six_by_two` is there, which is faster than what the compiler makes.
+    const SIX_BY_TWO: bool = false;
+
     /// Runs it, compiled with the instructions and not inlined.
     fn call(self, work: impl Work);
 
@@ -44,12 +47,52 @@ pub trait Lanes: Copy {
     fn prefetch<T>(self, x: &T);
     fn sum(self, x: Self::V) -> f32;
     fn largest(self, x: Self::V) -> f32;
+    /// Adds products to the sums of each row and column; only where `SIX_BY_TWO`.
+    fn six_by_two(self, _: SixByTwo, _: &mut [Self::V; 12]) {}
+}
+
+/// Products of six rows of f32 with two columns of vectors: for row `i` and column `v` the sum over `p` of `a[i][p]` times the vector at
+/// `b[v][p * stride]`.
+#[derive(Clone, Copy)]
+pub struct SixByTwo<'a> {
+    a: [&'a [f32]; 6],
+    b: [&'a [f32]; 2],
+    stride: usize,
+}
+
+impl<'a> SixByTwo<'a> {
+    /// For vectors of `width`; rows are as long as the first.
+    pub fn new(a: &[&'a [f32]; 6], b: [&'a [f32]; 2], stride: usize, width: usize) -> Self {
+        let inputs = a[0].len();
+        assert!(a.iter().all(|a| a.len() == inputs) && b.iter().all(|b| b.len() + stride >= inputs * stride + width));
+        SixByTwo { a: *a, b, stride }
+    }
+
+    pub fn inputs(&self) -> usize {
+        self.a[0].len()
+    }
+
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    pub fn a(&self) -> [*const f32; 6] {
+        self.a.map(<[f32]>::as_ptr)
+    }
+
+    pub fn b(&self) -> [*const f32; 2] {
+        self.b.map(<[f32]>::as_ptr)
+    }
 }
 
 /// An element of the cache as lanes load it.
 pub trait Cell: Element {
     fn load<L: Lanes>(l: L, x: &[Self]) -> L::V;
     fn tiles<L: Lanes>(l: L, x: [&[Self; KV_TILE]; 2]) -> L::V;
+    /// Themselves, if they are f32.
+    fn floats(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
 }
 
 impl Cell for f32 {
@@ -61,6 +104,11 @@ impl Cell for f32 {
     #[inline(always)]
     fn tiles<L: Lanes>(l: L, x: [&[f32; KV_TILE]; 2]) -> L::V {
         l.tiles(x)
+    }
+
+    #[inline(always)]
+    fn floats(x: &[f32]) -> Option<&[f32]> {
+        Some(x)
     }
 }
 

@@ -15,7 +15,7 @@
 mod block;
 mod lanes;
 
-pub use lanes::{Cell, EXP2, Lanes, Work};
+pub use lanes::{Cell, EXP2, Lanes, SixByTwo, Work};
 
 use crate::abi::{KV_BLOCK, Partial};
 use crate::cpu::cached::{Heads, KvBlock, bytes, each_element, segments, spans};
@@ -28,8 +28,9 @@ const NOTHING: f32 = f32::MIN;
 
 /// One token's queries, or few tokens'.
 type Few = Sums<8, 1024, 0>;
-/// Queries that share a visit of the cache, of heads of up to 256.
-type Many = Sums<64, 8192, { 256 * KV_BLOCK }>;
+/// Queries that share a visit of the cache, of heads of up to 256: as many as whole tokens of up to 6 heads make, and as the products of six
+/// at a time leave none of.
+type Many = Sums<60, 8192, { 256 * KV_BLOCK }>;
 
 /// Whether `attention` can be used for heads of this size.
 pub fn fits<L: Lanes>(head_dim: usize) -> bool {
@@ -81,10 +82,11 @@ impl<'a> Tile<'_, 'a> {
         self.tokens.len() * self.heads
     }
 
+    /// The token and the head of each query, in order.
     #[inline(always)]
-    fn query(&self, i: usize) -> &'a [f32] {
-        let head = self.first + i % self.heads;
-        &self.tokens[i / self.heads].q()[head * self.head_dim..][..self.head_dim]
+    fn each(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let heads = self.first..self.first + self.heads;
+        (0..self.tokens.len()).flat_map(move |t| heads.clone().map(move |head| (t, head)))
     }
 }
 
@@ -129,6 +131,11 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
         // A token's view of the cache ends with the token.
         let Some(&Heads { cache, end, .. }) = tile.tokens.iter().max_by_key(|token| token.end) else { return };
         let begin = tile.tokens.iter().map(|token| token.begin).min().unwrap_or(end);
+        let mut queries: [&[f32]; Q] = [&[]; Q];
+        for (query, (t, head)) in queries.iter_mut().zip(tile.each()) {
+            *query = &tile.tokens[t].q()[head * tile.head_dim..][..tile.head_dim];
+        }
+        let queries = &queries[..tile.queries()];
         for (begin, end) in segments(begin, end) {
             self.most.fill(NOTHING);
             self.total.fill(0.0);
@@ -136,7 +143,7 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
             let mut spans = spans(begin, end).peekable();
             while let Some((begin, end)) = spans.next() {
                 let next = spans.peek().map(|(begin, _)| cache.block(*begin));
-                self.visit::<L, E>(l, &tile, cache.block(begin), next, begin, end);
+                self.visit::<L, E>(l, (&tile, queries), cache.block(begin), next, begin, end);
             }
             self.join(l, &mut tile, begin, end);
         }
@@ -148,17 +155,12 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
     fn visit<L: Lanes, E: Cell>(
         &mut self,
         l: L,
-        tile: &Tile,
+        (tile, queries): (&Tile, &[&[f32]]),
         block: KvBlock<E>,
         next: Option<KvBlock<E>>,
         begin: usize,
         end: usize,
     ) {
-        let mut queries: [&[f32]; Q] = [&[]; Q];
-        for (i, query) in queries.iter_mut().enumerate().take(tile.queries()) {
-            *query = tile.query(i);
-        }
-        let queries = &queries[..tile.queries()];
         let positions = begin % KV_BLOCK..(end - 1) % KV_BLOCK + 1;
         let scale = tile.tokens[0].scale * LOG2_E;
         let ahead = bytes(block.v);
@@ -185,11 +187,15 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
     #[inline(always)]
     fn soften<L: Lanes>(&mut self, l: L, tile: &Tile, begin: usize, end: usize) {
         let (first, count) = (begin / KV_BLOCK * KV_BLOCK, tile.queries());
-        for i in 0..count {
-            let token = &tile.tokens[i / tile.heads];
+        for (i, (t, _)) in tile.each().enumerate() {
+            let token = &tile.tokens[t];
             let (from, to) = (token.begin.clamp(begin, end), token.end.clamp(begin, end));
-            self.scores[i][..from - first].fill(f32::NEG_INFINITY);
-            self.scores[i][to.max(from) - first..].fill(f32::NEG_INFINITY);
+            if from > first {
+                self.scores[i][..from - first].fill(f32::NEG_INFINITY);
+            }
+            if to.max(from) < first + KV_BLOCK {
+                self.scores[i][to.max(from) - first..].fill(f32::NEG_INFINITY);
+            }
         }
         l.call(Soften {
             scores: &mut self.scores[..count],
@@ -203,14 +209,14 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
     #[inline(always)]
     fn join<L: Lanes>(&mut self, l: L, tile: &mut Tile, begin: usize, end: usize) {
         let head_dim = tile.head_dim;
-        for i in 0..tile.queries() {
-            let token = &mut tile.tokens[i / tile.heads];
+        for (i, (t, head)) in tile.each().enumerate() {
+            let token = &mut tile.tokens[t];
             if token.begin >= end || token.end <= begin {
                 continue;
             }
             let part = Partial { most: self.most[i], total: self.total[i] };
             let (first, y) = (token.begin >= begin, &self.y[i * head_dim..][..head_dim]);
-            let out = token.y_of(tile.first + i % tile.heads);
+            let out = token.y_of(head);
             if first {
                 self.sums[i] = part;
                 out.copy_from_slice(y);
@@ -223,8 +229,8 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
     /// Gives the sums to who joins them, or the result where they are the whole context's.
     #[inline(always)]
     fn finish<L: Lanes>(&self, l: L, tile: &mut Tile) {
-        for i in 0..tile.queries() {
-            let (token, head) = (&mut tile.tokens[i / tile.heads], tile.first + i % tile.heads);
+        for (i, (t, head)) in tile.each().enumerate() {
+            let token = &mut tile.tokens[t];
             match token.sum_of(head) {
                 Some(sum) => *sum = self.sums[i],
                 None => divide(l, token.y_of(head), self.sums[i].total),

@@ -5,10 +5,10 @@ use core::mem::MaybeUninit;
 
 use crate::abi::KV_TILE;
 use crate::cpu::cached::Heads;
-use crate::cpu::flash::{self, EXP2, Lanes, Work};
+use crate::cpu::flash::{self, EXP2, Lanes, SixByTwo, Work};
 use crate::cpu::scalar;
 
-use super::{Avx2, lanes};
+use super::{Avx2, lanes, six_by_two};
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub fn attention(isa: Avx2, tokens: &mut [Heads]) {
@@ -30,6 +30,7 @@ impl Lanes for Avx2 {
     type V = __m256;
     const WIDTH: usize = 8;
     const MANY: bool = false;
+    const SIX_BY_TWO: bool = true;
 
     fn call(self, work: impl Work) {
         #[inline(never)]
@@ -133,5 +134,10 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn largest(self, x: __m256) -> f32 {
         vector!(lanes::largest(x))
+    }
+
+    #[inline(always)]
+    fn six_by_two(self, product: SixByTwo, sums: &mut [__m256; 12]) {
+        vector!(six_by_two::add(&product, sums));
     }
 }

@@ -15,6 +15,7 @@ mod norm;
 mod quads;
 mod rope;
 mod rows16;
+mod six_by_two;
 mod small;
 mod sums;
 
