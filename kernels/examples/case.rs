@@ -1,5 +1,5 @@
 //! Times kernels at given shapes, the least and the median of many short runs, for comparing builds on a busy machine:
-//! `case linear_q8:i4:32:1536x576:128 attention:9/3x64:1024:8 …`. The name of a tier, `avx2`, has those after it run in that tier at most.
+//! `case linear_q8:i4:32:1536x576:128 attention:9/3x64:1024:8 swiglu_q8:1536:128 …`. The name of a tier, `avx2`, has those after it run in that tier at most.
 
 use std::time::Instant;
 
@@ -56,6 +56,7 @@ fn parse(what: &str) -> Option<(&str, Shape, usize)> {
             };
             (kernel, heads, number(tokens)?)
         }
+        [kernel, dim, tokens] => (kernel, Shape::Row { dim: number(dim)? }, number(tokens)?),
         _ => return None,
     })
 }

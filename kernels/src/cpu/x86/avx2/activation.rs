@@ -28,9 +28,9 @@ pub fn swiglu(gate: &[f32], up: &[f32], y: &mut [f32]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub fn swiglu_q8(gate: &[f32], up: &[f32], y: GroupsMut) {
     for ((gate, up), y) in gate.chunks(ACT_GROUP).zip(up.chunks(ACT_GROUP)).zip(y) {
-        let mut values = load_group(gate);
-        for (value, up) in values.iter_mut().zip(load_group(up)) {
-            *value = silu_times(*value, up);
+        let (mut values, up) = (load_group(gate), load_group(up));
+        for i in 0..4 {
+            values[i] = silu_times(values[i], up[i]);
         }
         put(values, y);
     }

@@ -44,9 +44,9 @@ pub fn rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
 pub fn rms_norm_q8(x: &[f32], w: &[f32], eps: f32, y: GroupsMut) {
     let inverse = _mm256_set1_ps(inverse_rms(x, eps));
     for ((x, w), y) in x.chunks(ACT_GROUP).zip(w.chunks(ACT_GROUP)).zip(y) {
-        let mut values = load_group(x);
-        for (value, w) in values.iter_mut().zip(load_group(w)) {
-            *value = _mm256_mul_ps(_mm256_mul_ps(*value, inverse), w);
+        let (mut values, w) = (load_group(x), load_group(w));
+        for i in 0..4 {
+            values[i] = _mm256_mul_ps(_mm256_mul_ps(values[i], inverse), w[i]);
         }
         put(values, y);
     }
@@ -63,6 +63,10 @@ pub fn quantize_q8(x: &[f32], y: GroupsMut) {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub fn load_group(x: &[f32]) -> [__m256; 4] {
+    if let Some(x) = x.first_chunk::<ACT_GROUP>() {
+        let [a, b, c, d] = x.as_chunks().0 else { unreachable!("32 values are four vectors") };
+        return [load(a), load(b), load(c), load(d)];
+    }
     let mut values = [_mm256_setzero_ps(); 4];
     for (value, x) in values.iter_mut().zip(x.chunks(8)) {
         *value = load_partial(x);
