@@ -17,6 +17,11 @@ def prepare_torch(folder):
     return install(folder, "gguf, numpy, torch", ["numpy", "gguf", "torch"])
 
 
+def prepare_executorch(folder):
+    """One for ExecuTorch, which wants a torch of its own choice. It brings torchao, which quantizes."""
+    return install(folder, "gguf, numpy, torch, torchao, executorch.exir", ["numpy", "gguf", "torch", "executorch"])
+
+
 def install(folder, modules, arguments):
     python = f"{folder}/bin/python"
     if os.path.exists(python) and subprocess.run([python, "-c", f"import {modules}"], capture_output=True).returncode == 0:
