@@ -70,8 +70,7 @@ def commands(case, python):
     if args.torch and case.aotinductor:
         torch = environment.prepare_torch(f"{args.venv}-torch")
         programs[report.AOTINDUCTOR] = [torch, f"{HERE}/peers/measure_aotinductor.py", theirs, case.aotinductor, *counts, args.models]
-    if args.executorch and case.executorch:
-        executorch = environment.prepare_executorch(f"{args.venv}-executorch")
+    if args.executorch and case.executorch and (executorch := environment.prepare_executorch(f"{args.venv}-executorch")):
         programs[report.EXECUTORCH] = [executorch, f"{HERE}/peers/measure_executorch.py", theirs, *counts, args.models]
     return programs
 

@@ -18,8 +18,12 @@ def prepare_torch(folder):
 
 
 def prepare_executorch(folder):
-    """One for ExecuTorch, which wants a torch of its own choice. It brings torchao, which quantizes."""
-    return install(folder, "gguf, numpy, torch, torchao, executorch.exir", ["numpy", "gguf", "torch", "executorch"])
+    """One for ExecuTorch, which brings torchao and wants a torch that suits them; none where it does not install."""
+    try:
+        return install(folder, "gguf, numpy, torch, torchao, executorch.exir", ["numpy", "gguf", "torch", "executorch"])
+    except subprocess.CalledProcessError:
+        print("ExecuTorch does not install here, and is left out", file=sys.stderr)
+        return None
 
 
 def install(folder, modules, arguments):
