@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Compares tcrt with llama.cpp on equal files, in turn, in one run, and writes the table of docs/benchmarks.md and its plot.
+"""Compares tcrt with its peers on equal files, in turn, in one run, and writes the table of docs/benchmarks.md and its plot.
 
     cargo build --release && bench/benchmarks.py              # everything: about 15 minutes, 13 GB of disk
     bench/benchmarks.py --only 135M --rounds 3                # some cases, printed and not written
     bench/benchmarks.py --torch --executorch                  # AOTInductor and ExecuTorch, too
 
 Python and a C++ compiler are all that it needs: it makes an environment of its own, builds llama.cpp (llama-cpp-python) for
-this machine, and writes the models, random weights in real shapes. Both programs start from the same GGUF file: tcc
+this machine, and writes the models, random weights in real shapes. All programs start from the same GGUF file: tcc
 carries its blocks over bit for bit.
 """
 import argparse
@@ -124,8 +124,8 @@ def executorch(rows):
         return ""
     imports = max(r["imports_rss_bytes"] for _, results in rows for r in results[report.EXECUTORCH]) / 2**20
     version = environment.version(f"{args.venv}-executorch/bin/python", "executorch")
-    return f"""ExecuTorch {version} on XNNPACK, whose int4 is of the same integers with scales in bf16, for the embedding too; activations are int8 by token, keys
-and values f32. Of its memory, {imports:.0f} MiB are what Python imports:
+    return f"""ExecuTorch {version} on XNNPACK, with the same int4 but for scales in bf16, int8 activations by token, and keys and values in f32; {imports:.0f} MiB of its
+memory are Python's imports:
 
 {report.against(rows, report.EXECUTORCH)}
 

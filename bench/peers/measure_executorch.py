@@ -13,13 +13,10 @@ import os
 import resource
 import sys
 import time
-import warnings
 
-warnings.simplefilter("ignore")
-
+import executorch.kernels.quantized  # noqa: F401 (for its operators, as the next)
 import torch
-from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401 (for its operators, as the next)
-import executorch.kernels.quantized  # noqa: F401
+from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401
 from executorch.extension.pybindings import portable_lib
 from torch import nn
 from torch.nn import functional as F
