@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Compares tcrt with llama.cpp on equal files, in turn, in one run, and writes the table of docs/benchmarks.md and its plot.
+"""Compares tcrt with its peers on equal files, in turn, in one run, and writes the table of docs/benchmarks.md and its plot.
 
     cargo build --release && bench/benchmarks.py              # everything: about 15 minutes, 13 GB of disk
     bench/benchmarks.py --only 135M --rounds 3                # some cases, printed and not written
+    bench/benchmarks.py --torch --executorch                  # AOTInductor and ExecuTorch, too
 
 Python and a C++ compiler are all that it needs: it makes an environment of its own, builds llama.cpp (llama-cpp-python) for
-this machine, and writes the models, random weights in real shapes. Both programs start from the same GGUF file: tcc
+this machine, and writes the models, random weights in real shapes. All programs start from the same GGUF file: tcc
 carries its blocks over bit for bit.
 """
 import argparse
@@ -27,8 +28,9 @@ BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--threads", type=int, default=os.cpu_count())
-parser.add_argument("--only", default="", help="cases whose name contains this; nothing is written")
+parser.add_argument("--only", default="", help="the case of this name, or all whose names contain it; nothing is written")
 parser.add_argument("--torch", action="store_true", help="measure AOTInductor, too: several gigabytes more, and minutes to compile a model")
+parser.add_argument("--executorch", action="store_true", help="measure ExecuTorch, too: as many gigabytes, and a quarter of an hour to export a model")
 parser.add_argument("--venv", default=f"{ROOT}/target/bench/venv", help="the peers' Python environment")
 parser.add_argument("--models", default=f"{ROOT}/target/bench/models", help="where the models are made")
 parser.add_argument("--bin", default=f"{ROOT}/target/release", help="where tcc and tcrt are")
@@ -64,10 +66,12 @@ def commands(case, python):
         "tcrt": [f"{args.bin}/tcrt", "bench", ours, *lengths, "-r", "1", "--threads", str(args.threads), "--bandwidth", "--json"],
         "llama.cpp": [python, f"{HERE}/peers/measure_llama_cpp.py", theirs, *numbers],
     }
+    counts = [str(n) for n in (case.prompt, case.decode, args.threads)]
     if args.torch and case.aotinductor:
         torch = environment.prepare_torch(f"{args.venv}-torch")
-        lengths = [str(n) for n in (case.prompt, case.decode, args.threads)]
-        programs[report.AOTINDUCTOR] = [torch, f"{HERE}/peers/measure_aotinductor.py", theirs, case.aotinductor, *lengths, args.models]
+        programs[report.AOTINDUCTOR] = [torch, f"{HERE}/peers/measure_aotinductor.py", theirs, case.aotinductor, *counts, args.models]
+    if args.executorch and case.executorch and (executorch := environment.prepare_executorch(f"{args.venv}-executorch")):
+        programs[report.EXECUTORCH] = [executorch, f"{HERE}/peers/measure_executorch.py", theirs, *counts, args.models]
     return programs
 
 
@@ -95,17 +99,35 @@ Peak memory, MiB:
 
 {report.memory(rows)}
 
-{aotinductor(rows)}"""
+{aotinductor(rows)}{executorch(rows)}"""
+
+
+def having(rows, peer):
+    return [row for row in rows if peer in row[1]]
 
 
 def aotinductor(rows):
-    rows = [row for row in rows if report.AOTINDUCTOR in row[1]]
+    rows = having(rows, report.AOTINDUCTOR)
     if not rows:
         return ""
     torch = environment.version(f"{args.venv}-torch/bin/python", "torch")
     return f"""AOTInductor of torch {torch}, which keeps activations in bf16, has lengths compiled in and no int4 embedding:
 
 {report.against(rows, report.AOTINDUCTOR)}
+
+"""
+
+
+def executorch(rows):
+    rows = having(rows, report.EXECUTORCH)
+    if not rows:
+        return ""
+    imports = max(r["imports_rss_bytes"] for _, results in rows for r in results[report.EXECUTORCH]) / 2**20
+    version = environment.version(f"{args.venv}-executorch/bin/python", "executorch")
+    return f"""ExecuTorch {version} on XNNPACK, with the same int4 but for scales in bf16, int8 activations by token, and keys and values in f32; {imports:.0f} MiB of its
+memory are Python's imports:
+
+{report.against(rows, report.EXECUTORCH)}
 
 """
 
@@ -120,15 +142,19 @@ def write(rows, python):
         plot.write(report.svg(rows))
 
 
+def chosen():
+    return [case for case in CASES if case.name == args.only] or [case for case in CASES if args.only in case.name]
+
+
 def main():
     python = environment.prepare(args.venv)
     rows = []
-    for case in CASES:
-        if args.only in case.name:
-            rows.append((case, measure(case, python)))
-            print(report.table(rows[-1:]).splitlines()[-1], flush=True)
-            if report.AOTINDUCTOR in rows[-1][1]:
-                print(report.against(rows[-1:], report.AOTINDUCTOR).splitlines()[-1], flush=True)
+    for case in chosen():
+        rows.append((case, measure(case, python)))
+        print(report.table(rows[-1:]).splitlines()[-1], flush=True)
+        for peer in (report.AOTINDUCTOR, report.EXECUTORCH):
+            if having(rows[-1:], peer):
+                print(f"{peer}: {report.against(rows[-1:], peer).splitlines()[-1]}", flush=True)
     if not rows:
         raise SystemExit(f"no case has {args.only!r} in its name: {', '.join(case.name for case in CASES)}")
     if not args.only:

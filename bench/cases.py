@@ -48,6 +48,11 @@ class Case:
         """What AOTInductor is given to do the same, where it is measured: its lengths are compiled in, and a model takes minutes."""
         return {"int4 g32": "int4", "bf16": "bf16"}.get(self.kind) if self.shape == "SmolLM2-135M" and not self.depth else None
 
+    @property
+    def executorch(self):
+        """Whether ExecuTorch is measured: its int4 is the one format that is ours too, and an export takes a quarter of an hour."""
+        return self.aotinductor == "int4"
+
 
 CASES = (
     Case("stories15M", "int4 g32", 128, 128),

@@ -17,6 +17,15 @@ def prepare_torch(folder):
     return install(folder, "gguf, numpy, torch", ["numpy", "gguf", "torch"])
 
 
+def prepare_executorch(folder):
+    """One for ExecuTorch, which brings torchao and wants a torch that suits them; none where it does not install."""
+    try:
+        return install(folder, "gguf, numpy, torch, torchao, executorch.exir", ["numpy", "gguf", "torch", "executorch"])
+    except subprocess.CalledProcessError:
+        print("ExecuTorch does not install here, and is left out", file=sys.stderr)
+        return None
+
+
 def install(folder, modules, arguments):
     python = f"{folder}/bin/python"
     if os.path.exists(python) and subprocess.run([python, "-c", f"import {modules}"], capture_output=True).returncode == 0:

@@ -2,7 +2,7 @@
 from statistics import median
 
 PROGRAMS = ("tcrt", "llama.cpp")
-AOTINDUCTOR = "AOTInductor"
+AOTINDUCTOR, EXECUTORCH = "AOTInductor", "ExecuTorch"
 COLOURS = {"tcrt": "#2f6fde", "llama.cpp": "#b0b4bb"}
 
 

@@ -12,10 +12,11 @@ import resource
 import sys
 import time
 
-import gguf
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from llama_torch import Llama, values
 
 GROUP = 32
 
@@ -48,56 +49,26 @@ class Dense(nn.Module):
         return F.linear(x, self.weight)
 
 
-class Llama(nn.Module):
+class Model(Llama):
+    """Keys and values come with each call, in a static cache."""
+
     def __init__(self, path, kind, context):
-        super().__init__()
-        self.context = context
-        reader = gguf.GGUFReader(path)
-        number = lambda key: reader.fields[f"llama.{key}"].contents()
-        self.layers, self.heads, self.kv_heads = number("block_count"), number("attention.head_count"), number("attention.head_count_kv")
-        self.eps, dim = number("attention.layer_norm_rms_epsilon"), number("embedding_length")
-        self.head_dim = dim // self.heads
-        self.dtype = torch.float32 if kind == "f32" else torch.bfloat16
-        values = lambda tensor: torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy()).float()
-        tensors = {tensor.name.removesuffix(".weight"): values(tensor) for tensor in reader.tensors}
-        linear = (lambda weight: Int4(weight)) if kind == "int4" else (lambda weight: Dense(weight.to(self.dtype)))
-        matrices = {name: weight for name, weight in tensors.items() if weight.ndim == 2 and name != "token_embd"}
-        matrices.setdefault("output", tensors["token_embd"])
-        self.matrices = nn.ModuleDict({name.replace(".", "_"): linear(weight) for name, weight in matrices.items()})
-        vectors = {name: nn.Parameter(w.to(self.dtype), requires_grad=False) for name, w in tensors.items() if w.ndim == 1}
-        self.norms = nn.ParameterDict({name.replace(".", "_"): w for name, w in vectors.items()})
-        self.embed = nn.Parameter(tensors["token_embd"].to(self.dtype), requires_grad=False)
-        base = number("rope.freq_base")
-        frequencies = base ** (-torch.arange(0, self.head_dim, 2).float() / self.head_dim)
-        self.register_buffer("angles", torch.outer(torch.arange(context).float(), frequencies))
-
-    def norm(self, x, name):
-        return F.rms_norm(x, x.shape[-1:], self.norms[name], self.eps)
-
-    def rope(self, x, angles):
-        even, odd = x[..., ::2].float(), x[..., 1::2].float()
-        cos, sin = angles.cos()[None, :, None], angles.sin()[None, :, None]
-        return torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1).flatten(-2).to(x.dtype)
-
-    def attention(self, layer, x, positions, cache):
-        split = lambda part, heads: self.matrices[f"blk_{layer}_attn_{part}"](x).view(1, -1, heads, self.head_dim)
-        angles = self.angles[positions]
-        q, k = self.rope(split("q", self.heads), angles), self.rope(split("k", self.kv_heads), angles)
-        cache[layer, 0].index_copy_(1, positions, k[0].transpose(0, 1))
-        cache[layer, 1].index_copy_(1, positions, split("v", self.kv_heads)[0].transpose(0, 1))
-        repeat = lambda kept: kept[None].repeat_interleave(self.heads // self.kv_heads, 1)
-        mask = positions[:, None] >= torch.arange(self.context)[None]
-        y = F.scaled_dot_product_attention(q.transpose(1, 2), repeat(cache[layer, 0]), repeat(cache[layer, 1]), attn_mask=mask)
-        return self.matrices[f"blk_{layer}_attn_output"](y.transpose(1, 2).flatten(2))
+        dtype = torch.float32 if kind == "f32" else torch.bfloat16
+        super().__init__(path, context, dtype, lambda tensor: Int4(values(tensor)) if kind == "int4" else Dense(values(tensor).to(dtype)))
+        self.dtype = dtype
+        self.embed = nn.Parameter(values(self.tensors["token_embd"]).to(dtype), requires_grad=False)
 
     def forward(self, tokens, positions, cache):
-        x = self.embed[tokens]
-        for layer in range(self.layers):
-            x = x + self.attention(layer, self.norm(x, f"blk_{layer}_attn_norm"), positions, cache)
-            h = self.norm(x, f"blk_{layer}_ffn_norm")
-            part = lambda name, h: self.matrices[f"blk_{layer}_ffn_{name}"](h)
-            x = x + part("down", F.silu(part("gate", h)) * part("up", h))
-        return self.matrices["output"](self.norm(x[:, -1:], "output_norm"))
+        mask = positions[:, None] >= torch.arange(self.context)[None]
+        repeat = lambda kept: kept[None].repeat_interleave(self.heads // self.kv_heads, 1)
+
+        def attend(layer, q, k, v):
+            cache[layer, 0].index_copy_(1, positions, k[0].transpose(0, 1))
+            cache[layer, 1].index_copy_(1, positions, v[0].transpose(0, 1))
+            y = F.scaled_dot_product_attention(q.transpose(1, 2), repeat(cache[layer, 0]), repeat(cache[layer, 1]), attn_mask=mask)
+            return y.transpose(1, 2).flatten(2)
+
+        return self.logits(self.embed[tokens], self.cos[positions], self.sin[positions], attend)
 
     def cache(self):
         return torch.zeros(self.layers, 2, self.kv_heads, self.context, self.head_dim, dtype=self.dtype)
@@ -113,7 +84,7 @@ class Package:
             kept.seek(0)
             cache = json.loads(kept.read() or "null")
             if not cache:
-                cache = self.compile(Llama(path, kind, context).eval(), length, out)
+                cache = self.compile(Model(path, kind, context).eval(), length, out)
                 kept.write(json.dumps(cache))
         self.cache = torch.zeros(cache, dtype=torch.float32 if kind == "f32" else torch.bfloat16)
         self.run = torch._inductor.aoti_load_package(out)
