@@ -180,13 +180,18 @@ impl Epilogue {
         }
     }
 
-    /// Asks for what `store` will write for row `t`, which otherwise waits for lines that a cache far away has.
-    #[inline(always)]
+    /// Asks for what `store` will write for some rows, which otherwise waits for lines that a cache far away has.
+    #[inline(never)]
     #[cfg(target_arch = "x86_64")]
-    pub fn prefetch(&self, t: usize) {
-        let y = self.y.wrapping_add(t / self.planes * self.stride);
-        // SAFETY: a prefetch changes nothing that the program could see.
-        unsafe { core::arch::asm!("prefetchw byte ptr [{}]", in(reg) y, options(nostack, preserves_flags, readonly)) };
+    pub fn prefetch(&self, rows: core::ops::Range<usize>) {
+        for t in rows {
+            let t = if self.planes == 1 { t } else { t / 2 };
+            let y = self.y.wrapping_add(t * self.stride);
+            // SAFETY: a prefetch changes nothing that the program could see.
+            unsafe {
+                core::arch::asm!("prefetchw byte ptr [{}]", in(reg) y, options(nostack, preserves_flags, readonly))
+            };
+        }
     }
 
     /// `y = alpha * (sums + bias) + residual` for row `t` of `x`. A token's rows come in order, and all but the first add to `y`.

@@ -69,6 +69,8 @@ struct Sums<const Q: usize, const VALUES: usize, const WIDE: usize> {
     most: [f32; Q],
     total: [f32; Q],
     shrink: [f32; Q],
+    /// The token and the head of each query.
+    owners: [(u32, u32); Q],
     /// The segments before.
     sums: [Partial; Q],
     scores: Scores<Q>,
@@ -81,13 +83,6 @@ impl<'a> Tile<'_, 'a> {
     fn queries(&self) -> usize {
         self.tokens.len() * self.heads
     }
-
-    /// The token and the head of each query, in order.
-    #[inline(always)]
-    fn each(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let heads = self.first..self.first + self.heads;
-        (0..self.tokens.len()).flat_map(move |t| heads.clone().map(move |head| (t, head)))
-    }
 }
 
 impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WIDE> {
@@ -98,6 +93,7 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
             most: [0.0; Q],
             total: [0.0; Q],
             shrink: [0.0; Q],
+            owners: [(0, 0); Q],
             sums: [Partial::NONE; Q],
             scores: [[0.0; KV_BLOCK]; Q],
             y: [0.0; VALUES],
@@ -131,9 +127,13 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
         // A token's view of the cache ends with the token.
         let Some(&Heads { cache, end, .. }) = tile.tokens.iter().max_by_key(|token| token.end) else { return };
         let begin = tile.tokens.iter().map(|token| token.begin).min().unwrap_or(end);
-        let mut queries: [&[f32]; Q] = [&[]; Q];
-        for (query, (t, head)) in queries.iter_mut().zip(tile.each()) {
-            *query = &tile.tokens[t].q()[head * tile.head_dim..][..tile.head_dim];
+        let (mut queries, mut i): ([&[f32]; Q], _) = ([&[]; Q], 0);
+        for t in 0..tile.tokens.len() {
+            for head in tile.first..tile.first + tile.heads {
+                queries[i] = &tile.tokens[t].q()[head * tile.head_dim..][..tile.head_dim];
+                self.owners[i] = (t as u32, head as u32);
+                i += 1;
+            }
         }
         let queries = &queries[..tile.queries()];
         for (begin, end) in segments(begin, end) {
@@ -187,8 +187,8 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
     #[inline(always)]
     fn soften<L: Lanes>(&mut self, l: L, tile: &Tile, begin: usize, end: usize) {
         let (first, count) = (begin / KV_BLOCK * KV_BLOCK, tile.queries());
-        for (i, (t, _)) in tile.each().enumerate() {
-            let token = &tile.tokens[t];
+        for i in 0..count {
+            let token = &tile.tokens[self.owners[i].0 as usize];
             let (from, to) = (token.begin.clamp(begin, end), token.end.clamp(begin, end));
             if from > first {
                 self.scores[i][..from - first].fill(f32::NEG_INFINITY);
@@ -209,8 +209,9 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
     #[inline(always)]
     fn join<L: Lanes>(&mut self, l: L, tile: &mut Tile, begin: usize, end: usize) {
         let head_dim = tile.head_dim;
-        for (i, (t, head)) in tile.each().enumerate() {
-            let token = &mut tile.tokens[t];
+        for i in 0..tile.queries() {
+            let (t, head) = self.owners[i];
+            let (token, head) = (&mut tile.tokens[t as usize], head as usize);
             if token.begin >= end || token.end <= begin {
                 continue;
             }
@@ -229,8 +230,9 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
     /// Gives the sums to who joins them, or the result where they are the whole context's.
     #[inline(always)]
     fn finish<L: Lanes>(&self, l: L, tile: &mut Tile) {
-        for (i, (t, head)) in tile.each().enumerate() {
-            let token = &mut tile.tokens[t];
+        for i in 0..tile.queries() {
+            let (t, head) = self.owners[i];
+            let (token, head) = (&mut tile.tokens[t as usize], head as usize);
             match token.sum_of(head) {
                 Some(sum) => *sum = self.sums[i],
                 None => divide(l, token.y_of(head), self.sums[i].total),

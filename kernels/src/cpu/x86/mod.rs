@@ -73,6 +73,7 @@ impl AheadParts {
 }
 
 /// Asks for what `prefetch` will not have asked for when a block comes from memory and none before it did.
+#[inline(never)]
 fn prefetch_first(w: &Block) {
     lines(w.bytes.as_ptr(), AHEAD.min(w.fetch_end.saturating_sub(w.bytes.as_ptr() as usize)));
 }

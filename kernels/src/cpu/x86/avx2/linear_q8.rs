@@ -53,8 +53,10 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
         match x.count() {
             1 => few_tokens::<KIND, 1>(isa, &w, x.tile(0), &y),
             2 => few_tokens::<KIND, 2>(isa, &w, x.tile(0), &y),
-            ..=quads::TOKENS if const { quads::takes(KIND) } => quads::some_tokens::<KIND>(isa, &w, x, &y),
-            // A known function would be reason enough for the compiler to make a copy of `all_tokens` for each kind.
+            // A known function would be reason enough for the compiler to make a copy of what calls it for each kind.
+            ..=quads::TOKENS if const { quads::takes(KIND) } => {
+                quads::some_tokens(isa, &w, x, &y, black_box(quads::unpack_scales::<KIND>));
+            }
             _ => all_tokens(isa, &w, x, &y, const { numbers::format::<KIND>() }, black_box(decode::<KIND>)),
         }
     }, float => scalar::linear::linear_q8(w, x, y));
@@ -366,13 +368,13 @@ fn tiles<const CLASS: u32, const PARTS: usize, const MIN: bool>(
     let mut t = 0;
     while t < x.count() {
         if w.first == 0 {
-            (t..x.count().min(t + 6)).for_each(|t| y.prefetch(t));
+            y.prefetch(t..x.count().min(t + 6));
         }
         t += match x.count() - t {
             1 => tile::<CLASS, PARTS, MIN, 1>(isa, w, zero, x, t, sums),
             2 | 3 => tile::<CLASS, PARTS, MIN, 2>(isa, w, zero, x, t, sums),
             // Eight are better done by fours.
-            6 | 7 | 9.. if CLASS == SMALL && PARTS == 1 => small::six_tokens::<MIN>(isa, w, zero, x, t, sums),
+            6 | 7 | 9.. if CLASS == SMALL && PARTS == 1 => small::six_tokens(isa, w, (zero, MIN), x, t, sums),
             6 | 7 | 9.. if CLASS == SMALL => tile::<CLASS, PARTS, MIN, 6>(isa, w, zero, x, t, sums),
             _ => tile::<CLASS, PARTS, MIN, 4>(isa, w, zero, x, t, sums),
         }

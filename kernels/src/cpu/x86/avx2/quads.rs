@@ -6,8 +6,8 @@ use core::mem::MaybeUninit;
 use crate::cpu::views::{Epilogue, Q8Rows};
 use crate::cpu::x86::numbers::{self, factor};
 use crate::cpu::x86::rows::Rows16;
-use crate::cpu::x86::steps::{Decoded, Decoder};
-use crate::layout::Kind;
+use crate::cpu::x86::steps::{Decode, Decoded, Decoder};
+use crate::layout::{Format, Kind};
 use crate::pack::Block;
 
 use super::Avx2;
@@ -26,7 +26,7 @@ pub const fn takes(kind: u32) -> bool {
 }
 
 /// A step as it is stored, and its scales and minima.
-struct Packed {
+pub struct Packed {
     numbers: *const u8,
     scales: Sum,
     mins: Sum,
@@ -35,7 +35,7 @@ struct Packed {
 /// # Safety
 /// `out` may be written.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn unpack_scales<const KIND: u32>(isa: Avx2, header: &[u8], step: &[u8], out: *mut Packed) {
+pub unsafe fn unpack_scales<const KIND: u32>(isa: Avx2, header: &[u8], step: &[u8], out: *mut Packed) {
     let format = const { numbers::format::<KIND>() };
     let (subs, numbers) = step.split_at(format.sub_bytes());
     let scales = factor::<Avx2, KIND>(isa, header, subs, (0, 0));
@@ -45,16 +45,21 @@ unsafe fn unpack_scales<const KIND: u32>(isa: Avx2, header: &[u8], step: &[u8], 
 }
 
 /// No more than `TOKENS` of them.
+///
+/// # Safety
+/// `unpack` does what its type says.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn some_tokens<const KIND: u32>(isa: Avx2, w: &Block, x: Q8Rows, y: &Epilogue) {
+pub unsafe fn some_tokens(isa: Avx2, w: &Block, x: Q8Rows, y: &Epilogue, unpack: Decode<Avx2, Packed>) {
+    // Found out here, it is no reason for the compiler to make a copy for each kind.
+    let Some(format) = w.kind.format() else { return };
     let mut sums = Sums::new();
     let sums = sums.clear(isa, x.count().next_multiple_of(4));
     let mut steps = [const { MaybeUninit::<Packed>::uninit() }; STEPS];
-    // SAFETY: a value of `Avx2` proves that the CPU has the features.
-    let mut decoder = unsafe { Decoder::new(w, unpack_scales::<KIND>) };
+    // SAFETY: the caller's promise.
+    let mut decoder = unsafe { Decoder::new(w, unpack) };
     while let Some(steps) = decoder.next(isa, &mut steps) {
         for (i, sums) in sums.as_chunks_mut().0.iter_mut().enumerate() {
-            four_tokens::<KIND>(isa, &steps, x, 4 * i, sums);
+            four_tokens(isa, &steps, format, x, 4 * i, sums);
         }
     }
     for t in 0..x.count() {
@@ -64,9 +69,8 @@ pub fn some_tokens<const KIND: u32>(isa: Avx2, w: &Block, x: Q8Rows, y: &Epilogu
 
 /// Tokens `t..t + 4`; the last stands for those that there are not.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn four_tokens<const KIND: u32>(isa: Avx2, w: &Decoded<Packed>, x: Q8Rows, t: usize, sums: &mut [Sum; 4]) {
-    let format = const { numbers::format::<KIND>() };
-    let constants = &Constants::new(const { numbers::zero::<Avx2>(numbers::format::<KIND>()) as i16 });
+fn four_tokens(isa: Avx2, w: &Decoded<Packed>, format: Format, x: Q8Rows, t: usize, sums: &mut [Sum; 4]) {
+    let constants = &Constants::new(numbers::zero::<Avx2>(format) as i16);
     // Groups of the step that is next, for each token.
     let mut x = [t, t + 1, t + 2, t + 3].map(|t| x.row(t.min(x.count() - 1))[w.first..][..w.steps.len()].as_ptr());
     let mut ahead = w.ahead.in_parts(if t == 0 { w.steps.len() } else { 0 });

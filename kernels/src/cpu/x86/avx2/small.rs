@@ -95,11 +95,13 @@ macro_rules! last {
 }
 
 /// Adds what some steps add to the sums of tokens `t..t + 6`, where a step has one scale; returns 6.
+/// (Not inlined: it would be twice in the library.)
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn six_tokens<const MIN: bool>(
+pub fn six_tokens(
     isa: Avx2,
     w: &Decoded<Step<Avx2>>,
-    zero: i16,
+    (zero, min): (i16, bool),
     x: Q8Rows,
     t: usize,
     sums: &mut [Sum],
@@ -109,7 +111,7 @@ pub fn six_tokens<const MIN: bool>(
     let mut ahead = w.ahead.in_parts(if t == 0 { w.steps.len() } else { 0 });
     for (s, step) in w.steps.iter().enumerate() {
         ahead.next();
-        if MIN {
+        if min {
             add_min(isa, step.mins[0], [1, 1], x.groups(w.first + s), sums);
         }
         // SAFETY: a tile's rows are a stride apart.
