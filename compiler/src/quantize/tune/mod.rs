@@ -30,7 +30,7 @@ use crate::recipe::Assignment;
 
 /// Windows of a step.
 const BATCH: usize = 8;
-/// Of Adam's first full step, which is part of a factor; steps before it are shorter, and later ones ever more.
+/// By how much Adam's first full step moves a factor; steps before it are shorter, and so are later ones, more and more.
 const RATE: f32 = 0.003;
 const WARM_UP: usize = 3;
 
@@ -69,16 +69,14 @@ pub fn tune(
 fn factors_of(job: &Job, quantized: &Quantized) -> BTreeMap<String, Factors> {
     let names = (0..job.config.layers).flat_map(|layer| LINEARS.map(|part| layer_name(layer, part)));
     let rounded = names.filter(|name| quantized.floats.contains_key(name));
-    rounded
-        .filter_map(|name| Some((Factors::of(quantized.tensors.get(&name)?)?, name)))
-        .map(|(factors, name)| (name, factors))
-        .collect()
+    let with_factors = |name: String| Factors::of(quantized.tensors.get(&name)?).map(|factors| (name, factors));
+    rounded.filter_map(with_factors).collect()
 }
 
 /// Which window comes when: neighbours in the text far from one another, and all of them before the first comes again.
 fn visited(visit: usize, count: usize) -> usize {
     const GOLDEN: f64 = 0.618;
-    let divides = |a: usize, b: usize| {
+    let common = |a: usize, b: usize| {
         let (mut a, mut b) = (a, b);
         while b > 0 {
             (a, b) = (b, a % b);
@@ -86,7 +84,7 @@ fn visited(visit: usize, count: usize) -> usize {
         a
     };
     let first = ((GOLDEN * count as f64) as usize).max(1);
-    let stride = (first..=count).find(|stride| divides(*stride, count) == 1).unwrap_or(1);
+    let stride = (first..=count).find(|stride| common(*stride, count) == 1).unwrap_or(1);
     visit * stride % count
 }
 

@@ -177,20 +177,10 @@ impl<'a> Student<'a> {
     fn layer(&self, index: usize, factors: &BTreeMap<String, Factors>) -> Result<Layer<'_>, QuantizeError> {
         let config = self.job.config;
         let vector = |part: &str| Ok::<_, QuantizeError>(named(self.tensors, &layer_name(index, part))?.read_vector()?);
-        let mut linears = Vec::new();
-        for part in LINEARS {
-            let name = layer_name(index, part);
-            let tensor = named(self.tensors, &name)?;
-            let mut weights = matrix::read(tensor)?;
-            if let Some(factors) = factors.get(&name) {
-                factors.apply(&mut weights, tensor.cols());
-            }
-            let bias = self.tensors.get(&format!("{name}.bias")).map(Tensor::read_vector).transpose()?;
-            linears.push(Linear { weights, cols: tensor.cols(), bias });
-        }
+        let [q, k, v, o, gate, up, down] = LINEARS.map(|part| self.linear(&layer_name(index, part), factors));
         let head_norms = if config.qk_norm { Some([vector("q_norm")?, vector("k_norm")?]) } else { None };
         Ok(Layer {
-            linears: linears.try_into().unwrap_or_else(|_| unreachable!("one for each name")),
+            linears: [q?, k?, v?, o?, gate?, up?, down?],
             attn_norm: vector("attn_norm")?,
             ffn_norm: vector("ffn_norm")?,
             head_norms,
@@ -199,6 +189,16 @@ impl<'a> Student<'a> {
             eps: config.norm_eps,
             residual_multiplier: config.residual_multiplier,
         })
+    }
+
+    fn linear(&self, name: &str, factors: &BTreeMap<String, Factors>) -> Result<Linear, QuantizeError> {
+        let tensor = named(self.tensors, name)?;
+        let mut weights = matrix::read(tensor)?;
+        if let Some(factors) = factors.get(name) {
+            factors.apply(&mut weights, tensor.cols());
+        }
+        let bias = self.tensors.get(&format!("{name}.bias")).map(Tensor::read_vector).transpose()?;
+        Ok(Linear { weights, cols: tensor.cols(), bias })
     }
 }
 
