@@ -11,35 +11,50 @@ use crate::checkpoint::Checkpoint;
 use crate::emit::Progress;
 use crate::export::CompileError;
 use crate::quantize::calibration::{DEFAULT_TEXT, speech, tokens};
-use crate::quantize::{Job, QuantizeError, Quantized, choose, needs_text};
+use crate::quantize::{Job, QuantizeError, Quantized, choose, needs_text, tune};
 use crate::recipe::{Assignment, Method, Recipe, assign};
 
 /// Windows that the model says for formats of few bits, where a recipe says nothing of them: what they cost in time is then well spent.
 const SAID: usize = 24;
+/// Tokens that tune the quantized model, where a recipe says nothing of them, but at most so many readings of the text.
+const TUNING: usize = 49_152;
+const READINGS: usize = 4;
 /// Formats of fewer bits have errors large enough that a text as short as the default does not show where they may go.
 const COARSE: f64 = 4.0;
 
-/// The recipe with what `auto` chose, and the checkpoint's tensors, those on their grids that need more than rounding, with the format of
-/// each matrix. `text` is read in place of the default; where one is given, it also says which columns matter to rounding to nearest.
+/// What is known before anything is emitted.
+pub struct Calibrated<'a> {
+    /// With what `auto` chose.
+    pub recipe: Cow<'a, Recipe>,
+    /// The checkpoint's tensors, those on their grids that need more than rounding.
+    pub quantized: Quantized,
+    /// The format of each matrix.
+    pub weights: Assignment,
+    /// Why the model was not tuned, where it should have been.
+    pub obstacle: Option<&'static str>,
+}
+
+/// `text` is read in place of the default; where one is given, it also says which columns matter to rounding to nearest.
 pub fn calibrate<'a>(
     checkpoint: &Checkpoint,
     recipe: &'a Recipe,
     text: Option<&str>,
     tokenizer: &[u8],
     progress: Progress,
-) -> Result<(Cow<'a, Recipe>, Quantized, Assignment), ExportError> {
+) -> Result<Calibrated<'a>, ExportError> {
     let (config, tensors) = (&checkpoint.config, &checkpoint.tensors);
     let mut recipe = Cow::Borrowed(recipe);
     let mut weights = assign(&recipe, config, tensors).map_err(CompileError::from)?;
-    let reads = text.is_some() || recipe.auto.is_some() || needs_text(&weights);
+    let tunes = recipe.tune.is_some_and(|tokens| tokens > 0);
+    let reads = text.is_some() || recipe.auto.is_some() || tunes || needs_text(&weights);
     if !reads && weights.methods().all(|method| method == Method::Nearest) {
-        let as_they_are = Quantized { tensors: tensors.clone(), floats: BTreeMap::new() };
-        return Ok((recipe, as_they_are, weights));
+        let quantized = Quantized { tensors: tensors.clone(), floats: BTreeMap::new(), exact: None };
+        return Ok(Calibrated { recipe, quantized, weights, obstacle: None });
     }
     // Layers are no bytes; what the bar shows is their part of the checkpoint.
     let bytes: u64 = tensors.values().map(|tensor| tensor.stored_bytes() as u64).sum();
     let progress = |done: u64, all: u64| -> ControlFlow<()> { progress(bytes / all * done, bytes) };
-    let said = recipe.said.unwrap_or(if text.is_none() && is_coarse(&recipe, &weights) { SAID } else { 0 });
+    let said = recipe.said.unwrap_or(if text.is_none() && (tunes || is_coarse(&recipe, &weights)) { SAID } else { 0 });
     let windows = reads.then(|| windows(checkpoint, text, said, tokenizer, &progress)).transpose()?;
     let activations = recipe.activations;
     let job = Job { config, tensors, activations, windows: windows.as_deref(), progress: &progress };
@@ -51,8 +66,22 @@ pub fn calibrate<'a>(
         recipe.overrides = rules;
         weights = assign(recipe, config, tensors).map_err(CompileError::from)?;
     }
-    let quantized = job.run(&weights)?;
-    Ok((recipe, quantized, weights))
+    let mut quantized = job.run(&weights)?;
+    let tokens = tuning_tokens(&recipe, &weights, windows.as_deref().unwrap_or(&[]));
+    let mut obstacle = None;
+    if let Some(exact) = quantized.exact.take().filter(|_| tokens > 0) {
+        obstacle = tune::obstacle(&job);
+        if obstacle.is_none() {
+            tune::tune(&job, &weights, &exact, tokens, &mut quantized)?;
+        }
+    }
+    Ok(Calibrated { recipe, quantized, weights, obstacle })
+}
+
+/// Of the text that tune the quantized model, as often as it is read.
+fn tuning_tokens(recipe: &Recipe, weights: &Assignment, windows: &[Vec<u32>]) -> usize {
+    let text: usize = windows.iter().map(Vec::len).sum();
+    recipe.tune.unwrap_or(if is_coarse(recipe, weights) { TUNING.min(READINGS * text) } else { 0 })
 }
 
 fn is_coarse(recipe: &Recipe, weights: &Assignment) -> bool {
@@ -104,6 +133,10 @@ mod tests {
             let recipe = Recipe::from_json(json).unwrap();
             let weights = assign(&recipe, &config, &tensors).unwrap();
             assert_eq!(is_coarse(&recipe, &weights), expected, "{json}");
+            let tokens = |windows: usize| tuning_tokens(&recipe, &weights, &vec![vec![0; 512]; windows]);
+            let expected = if expected { [TUNING, READINGS * 512] } else { [0, 0] };
+            assert_eq!([tokens(36), tokens(1)], expected, "{json}");
+            assert_eq!(tuning_tokens(&Recipe { tune: Some(7), ..recipe.clone() }, &weights, &[]), 7);
         }
     }
 }

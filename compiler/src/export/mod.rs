@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use compile::shape;
 pub use compile::{CompileError, Compiled, FRONTEND, compile};
 
+use calibrate::Calibrated;
 use tc_ir::Graph;
 use tc_targets::Target;
 use text::Text;
@@ -91,6 +92,8 @@ pub enum Warning {
     },
     /// The recipe's executor is not the CPU.
     Executor(Accelerator),
+    /// Why a model that should be tuned cannot be.
+    NotTuned(&'static str),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -128,10 +131,11 @@ pub fn export(model: &Path, output: &Path, options: ExportOptions) -> Result<Rep
     let Text { tokenizer, chat, stop_tokens, mut warnings } =
         text::prepare(&checkpoint, options.tokenizer.as_deref(), options.chat_template.as_deref())?;
     let (recipe, calibration) = (&options.recipe, options.calibration.as_deref());
-    let (recipe, quantized, weights) =
+    let Calibrated { recipe, quantized, weights, obstacle } =
         calibrate::calibrate(&checkpoint, recipe, calibration, &tokenizer, options.progress)?;
     let compiled =
         compile(&checkpoint.config, &quantized.tensors, &recipe, options.after_pass.unwrap_or(&mut |_, _| {}))?;
+    warnings.extend(obstacle.map(Warning::NotTuned));
     warnings.extend(options.recipe.executor.filter(elsewhere).map(Warning::Executor));
     let artifact = Artifact {
         program: &compiled.program,
@@ -201,6 +205,7 @@ impl fmt::Display for Warning {
             Warning::Executor(device) => {
                 write!(f, "the recipe's executor is {}, but libtcrt runs on the CPU only", device.name())
             }
+            Warning::NotTuned(why) => write!(f, "the quantized model is not tuned: {why}"),
             Warning::LargeVocabulary { tokenizer, model } => {
                 write!(f, "the tokenizer has {tokenizer} tokens, but the model only {model}")
             }

@@ -3,8 +3,8 @@
 use crate::parallel;
 
 /// A tile of the result is summed in registers: `TALL` by `WIDE`, which with AVX2 are twelve of sixteen.
-const TALL: usize = 6;
-const WIDE: usize = 16;
+pub(super) const TALL: usize = 6;
+pub(super) const WIDE: usize = 16;
 /// Rows of `X` whose panels stay in the cache.
 const DEEP: usize = 256;
 
@@ -46,7 +46,7 @@ fn panel<const N: usize>(rows: &[&[f32]], first: usize) -> Vec<[f32; N]> {
 }
 
 #[inline(always)]
-fn multiply(left: &[[f32; TALL]], right: &[[f32; WIDE]]) -> [[f32; WIDE]; TALL] {
+pub(super) fn multiply(left: &[[f32; TALL]], right: &[[f32; WIDE]]) -> [[f32; WIDE]; TALL] {
     let mut sums = [[0.0; WIDE]; TALL];
     for (left, right) in left.iter().zip(right) {
         for (sums, left) in sums.iter_mut().zip(left) {

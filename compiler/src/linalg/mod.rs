@@ -2,9 +2,11 @@
 
 mod factor;
 mod gram;
+mod product;
 
 pub use factor::Factor;
 pub use gram::{add_gram, add_product};
+pub use product::{Side, add_dense};
 
 /// Lanes of a sum: enough to fill vector registers, so that a dot product does not wait for its own additions.
 const LANES: usize = 16;

@@ -61,6 +61,8 @@ pub struct Quantized {
     pub tensors: BTreeMap<String, Tensor>,
     /// What the quantized matrices were before they were rounded, their channels rescaled.
     pub floats: BTreeMap<String, Tensor>,
+    /// What the last layer of the floats makes of the text, where there is one.
+    pub exact: Option<Hidden>,
 }
 
 impl Quantized {
@@ -86,7 +88,7 @@ pub fn needs_text(weights: &Assignment) -> bool {
 
 impl Job<'_> {
     pub fn run(&self, weights: &Assignment) -> Result<Quantized, QuantizeError> {
-        let mut quantized = Quantized { tensors: self.tensors.clone(), floats: BTreeMap::new() };
+        let mut quantized = Quantized { tensors: self.tensors.clone(), floats: BTreeMap::new(), exact: None };
         let mut stream = match (self.windows, self.tensors.get("embed")) {
             (Some(windows), Some(table)) => Some(Stream {
                 exact: Hidden::embed(self.config, table, None, windows)?,
@@ -100,6 +102,7 @@ impl Job<'_> {
         }
         self.report(self.config.layers)?;
         self.head(weights, stream.as_ref(), &mut quantized)?;
+        quantized.exact = stream.map(|stream| stream.exact);
         Ok(quantized)
     }
 

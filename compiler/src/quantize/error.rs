@@ -22,6 +22,8 @@ pub enum QuantizeError {
     NotFinite(String),
     #[error("no formats take only {asked} bits a weight; those of this model take {least:.2} at least")]
     TooFewBits { asked: f64, least: f64 },
+    #[error("tuning: the checkpoint has no tensor {0}")]
+    Missing(String),
     #[error("cancelled")]
     Cancelled,
 }

@@ -20,6 +20,7 @@ mod probe;
 mod scales;
 #[cfg(test)]
 mod tests;
+pub mod tune;
 
 pub use auto::choose;
 pub use calibrated::{Job, Quantized, needs_text};

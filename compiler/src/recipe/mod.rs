@@ -92,6 +92,8 @@ pub struct Recipe {
     pub auto: Option<f64>,
     /// So many windows are read that the model says itself, whatever the text; none: as many as the formats are worth.
     pub said: Option<usize>,
+    /// So many tokens of the text tune the quantized model; none: as many as the formats are worth.
+    pub tune: Option<usize>,
     pub linear: Option<Quantizer>,
     pub embedding: Option<Quantizer>,
     /// The float kind of what is not quantized.

@@ -33,7 +33,7 @@ const LINEAR_KEYS: [&str; 10] = [
     "linear:kind",
 ];
 const EMBEDDING_KEYS: [&str; 3] = ["embedding", "embedding:wx", "embedding:kind"];
-const OTHER_KEYS: [&str; 6] = ["auto", "calibration", "precision", "executor", "activations", "overrides"];
+const OTHER_KEYS: [&str; 7] = ["auto", "calibration", "tune", "precision", "executor", "activations", "overrides"];
 
 /// An entry that asks for activations, by its key.
 type Demand = (String, Activations);
@@ -88,7 +88,8 @@ impl Recipe {
     fn read_entry(&mut self, entry: &Entry, demands: &mut Vec<Demand>) -> Result<()> {
         match entry.key {
             "auto" => self.auto = Some(bits_per_weight(entry)?),
-            "calibration" => self.said = Some(said(entry)?),
+            "calibration" => self.said = Some(count(entry, "said", 1024)?),
+            "tune" => self.tune = Some(count(entry, "tokens", 1 << 30)?),
             "precision" => self.dtype = Some(precision(entry)?),
             "executor" => {
                 entry.only(&["accelerator"], false)?;
@@ -144,12 +145,11 @@ fn bits_per_weight(entry: &Entry) -> Result<f64> {
     bits.filter(|bits| BITS.contains(bits)).ok_or_else(|| entry.bad("bits_per_weight", "between 2 and 16"))
 }
 
-/// Windows that the model says.
-fn said(entry: &Entry) -> Result<usize> {
-    const MOST: usize = 1024;
-    entry.only(&["said"], false)?;
-    let windows = entry.options.get("said").and_then(Value::as_u64).and_then(|windows| usize::try_from(windows).ok());
-    windows.filter(|windows| *windows <= MOST).ok_or_else(|| entry.bad("said", &format!("between 0 and {MOST}")))
+/// The only option of an entry: a number up to `most`.
+fn count(entry: &Entry, option: &str, most: usize) -> Result<usize> {
+    entry.only(&[option], false)?;
+    let number = entry.options.get(option).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok());
+    number.filter(|number| *number <= most).ok_or_else(|| entry.bad(option, &format!("between 0 and {most}")))
 }
 
 fn entry<'a>(key: &'a str, value: &'a Value) -> Result<Entry<'a>> {

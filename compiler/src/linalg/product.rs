@@ -1,0 +1,139 @@
+//! Products of dense matrices, each on the core that asks for it: who has several to make lets every core make one.
+
+use super::gram::{TALL, WIDE, multiply};
+
+/// Terms of the sums that are packed at a time: then a panel of the right side stays in the first cache, those of the left in the second.
+const DEEP: usize = 256;
+
+/// A row-major matrix as one side of a product.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    values: &'a [f32],
+    cols: usize,
+    along: Along,
+}
+
+/// What of a matrix is summed over.
+#[derive(Clone, Copy)]
+enum Along {
+    Rows,
+    Columns,
+}
+
+impl<'a> Side<'a> {
+    /// Each of its rows meets each of the other side's vectors.
+    pub fn rows(values: &'a [f32], cols: usize) -> Side<'a> {
+        Side { values, cols, along: Along::Rows }
+    }
+
+    /// Each of its columns does.
+    pub fn columns(values: &'a [f32], cols: usize) -> Side<'a> {
+        Side { values, cols, along: Along::Columns }
+    }
+
+    fn vectors(self) -> usize {
+        match self.along {
+            Along::Rows => self.values.len() / self.cols,
+            Along::Columns => self.cols,
+        }
+    }
+
+    fn depth(self) -> usize {
+        match self.along {
+            Along::Rows => self.cols,
+            Along::Columns => self.values.len() / self.cols,
+        }
+    }
+
+    /// Numbers `begin..begin + depth` of vectors `first..first + N`; those of vectors that are not there are zero.
+    fn pack<const N: usize>(self, first: usize, begin: usize, packed: &mut [[f32; N]]) {
+        let count = N.min(self.vectors() - first);
+        if count < N {
+            packed.fill([0.0; N]);
+        }
+        match self.along {
+            Along::Columns => {
+                let rows = self.values[begin * self.cols..].chunks(self.cols);
+                packed.iter_mut().zip(rows).for_each(|(out, row)| out[..count].copy_from_slice(&row[first..][..count]));
+            }
+            Along::Rows => {
+                for i in 0..count {
+                    let row = &self.values[(first + i) * self.cols + begin..][..packed.len()];
+                    packed.iter_mut().zip(row).for_each(|(out, value)| out[i] = *value);
+                }
+            }
+        }
+    }
+}
+
+/// Adds to `out[i][j]` the product of vector `i` of the left side and vector `j` of the right.
+pub fn add_dense(out: &mut [f32], left: Side, right: Side) {
+    let (tall, wide, depth) = (left.vectors(), right.vectors(), left.depth());
+    debug_assert_eq!((out.len(), right.depth()), (tall * wide, depth));
+    let bands = tall.div_ceil(TALL);
+    let mut packed = vec![[0.0; TALL]; bands * DEEP.min(depth)];
+    let mut panel = vec![[0.0; WIDE]; DEEP.min(depth)];
+    for begin in (0..depth).step_by(DEEP) {
+        let deep = DEEP.min(depth - begin);
+        let (packed, panel) = (&mut packed[..bands * deep], &mut panel[..deep]);
+        packed.chunks_exact_mut(deep).enumerate().for_each(|(band, packed)| left.pack(band * TALL, begin, packed));
+        for first in (0..wide).step_by(WIDE) {
+            right.pack(first, begin, panel);
+            let width = WIDE.min(wide - first);
+            for (band, out) in packed.chunks_exact(deep).zip(out.chunks_mut(TALL * wide)) {
+                let sums = super::wide(
+                    #[inline(always)]
+                    || multiply(band, panel),
+                );
+                for (out, sums) in out.chunks_exact_mut(wide).zip(sums) {
+                    out[first..][..width].iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::noise;
+
+    #[test]
+    fn products_of_rows_and_of_columns() {
+        for [tall, wide, depth] in [[1, 1, 1], [6, 16, 256], [13, 35, 300], [50, 7, 3]] {
+            let (a, b) = (noise(1, tall * depth), noise(2, wide * depth));
+            let transposed = |values: &[f32], rows: usize, cols: usize| -> Vec<f32> {
+                (0..rows * cols).map(|at| values[at % rows * cols + at / rows]).collect()
+            };
+            let (a_columns, b_columns) = (transposed(&a, tall, depth), transposed(&b, wide, depth));
+            for left in [Side::rows(&a, depth), Side::columns(&a_columns, tall)] {
+                for right in [Side::rows(&b, depth), Side::columns(&b_columns, wide)] {
+                    let mut out = vec![1.0; tall * wide];
+                    add_dense(&mut out, left, right);
+                    for (at, found) in out.iter().enumerate() {
+                        let (a, b) = (&a[at / wide * depth..][..depth], &b[at % wide * depth..][..depth]);
+                        let sum: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                        assert!((f64::from(*found) - 1.0 - sum).abs() < 1e-4, "{tall} {wide} {depth}: {at}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// `cargo test --release -p tcc-core speed_of_products -- --ignored --nocapture`
+    #[test]
+    #[ignore = "prints GFLOP/s of one core"]
+    fn speed_of_products() {
+        let [tokens, rows, cols] = [512, 1536, 576];
+        let (x, w, y) = (noise(1, tokens * cols), noise(2, rows * cols), noise(3, tokens * rows));
+        let time = |name: &str, size: usize, left: Side, right: Side| {
+            let (mut out, start) = (vec![0.0; size], std::time::Instant::now());
+            (0..10).for_each(|_| add_dense(&mut out, left, right));
+            let flops = 20.0 * (tokens * rows * cols) as f64;
+            println!("{name}: {:.1} GFLOP/s", flops / start.elapsed().as_secs_f64() / 1e9);
+        };
+        time("x wᵀ", tokens * rows, Side::rows(&x, cols), Side::rows(&w, cols));
+        time("y w", tokens * cols, Side::rows(&y, rows), Side::columns(&w, cols));
+        time("yᵀ x", rows * cols, Side::columns(&y, rows), Side::columns(&x, cols));
+    }
+}
