@@ -16,9 +16,6 @@ use crate::recipe::{Assignment, Method, Recipe, assign};
 
 /// Windows that the model says for formats of few bits, where a recipe says nothing of them: what they cost in time is then well spent.
 const SAID: usize = 24;
-/// Tokens that tune the quantized model, where a recipe says nothing of them, but at most so many readings of the text.
-const TUNING: usize = 49_152;
-const READINGS: usize = 4;
 /// Formats of fewer bits have errors large enough that a text as short as the default does not show where they may go.
 const COARSE: f64 = 4.0;
 
@@ -67,7 +64,7 @@ pub fn calibrate<'a>(
         weights = assign(recipe, config, tensors).map_err(CompileError::from)?;
     }
     let mut quantized = job.run(&weights)?;
-    let tokens = tuning_tokens(&recipe, &weights, windows.as_deref().unwrap_or(&[]));
+    let tokens = recipe.tune.unwrap_or(0);
     let mut obstacle = None;
     if let Some(exact) = quantized.exact.take().filter(|_| tokens > 0) {
         obstacle = tune::obstacle(&job);
@@ -76,12 +73,6 @@ pub fn calibrate<'a>(
         }
     }
     Ok(Calibrated { recipe, quantized, weights, obstacle })
-}
-
-/// Of the text that tune the quantized model, as often as it is read.
-fn tuning_tokens(recipe: &Recipe, weights: &Assignment, windows: &[Vec<u32>]) -> usize {
-    let text: usize = windows.iter().map(Vec::len).sum();
-    recipe.tune.unwrap_or(if is_coarse(recipe, weights) { TUNING.min(READINGS * text) } else { 0 })
 }
 
 fn is_coarse(recipe: &Recipe, weights: &Assignment) -> bool {
@@ -133,10 +124,6 @@ mod tests {
             let recipe = Recipe::from_json(json).unwrap();
             let weights = assign(&recipe, &config, &tensors).unwrap();
             assert_eq!(is_coarse(&recipe, &weights), expected, "{json}");
-            let tokens = |windows: usize| tuning_tokens(&recipe, &weights, &vec![vec![0; 512]; windows]);
-            let expected = if expected { [TUNING, READINGS * 512] } else { [0, 0] };
-            assert_eq!([tokens(36), tokens(1)], expected, "{json}");
-            assert_eq!(tuning_tokens(&Recipe { tune: Some(7), ..recipe.clone() }, &weights, &[]), 7);
         }
     }
 }

@@ -92,7 +92,7 @@ pub struct Recipe {
     pub auto: Option<f64>,
     /// So many windows are read that the model says itself, whatever the text; none: as many as the formats are worth.
     pub said: Option<usize>,
-    /// So many tokens of the text tune the quantized model; none: as many as the formats are worth.
+    /// So many tokens of the text tune the quantized model.
     pub tune: Option<usize>,
     pub linear: Option<Quantizer>,
     pub embedding: Option<Quantizer>,
