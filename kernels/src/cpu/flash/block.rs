@@ -172,8 +172,8 @@ impl<E: Cell, const N: usize, const V: usize> SomeDots<'_, E, N, V> {
         {
             (0..head_dim / TURN).for_each(|_| ahead.step(l));
             let k = &k[j * KV_TILE * head_dim..];
-            let product = SixByTwo::new(queries, [k, &k[KV_TILE * head_dim..]], KV_TILE, L::WIDTH);
-            return l.six_by_two(product, sums);
+            let b = [k, &k[KV_TILE * head_dim..]];
+            return l.six_by_two(SixByTwo { a: *queries, b, stride: KV_TILE }, sums);
         }
         let each = L::WIDTH / KV_TILE;
         let mut tiles: [[&[[E; KV_TILE]]; 2]; V] = [[&[]; 2]; V];
@@ -360,7 +360,8 @@ impl<E: Cell, const N: usize, const V: usize> SomeMix<'_, E, N, V> {
         {
             (0..turns).for_each(|_| ahead.step(l));
             let v = &v[j * L::WIDTH..];
-            return l.six_by_two(SixByTwo::new(weights, [v, &v[L::WIDTH..]], head_dim, L::WIDTH), sums);
+            let b = [v, &v[L::WIDTH..]];
+            return l.six_by_two(SixByTwo { a: *weights, b, stride: head_dim }, sums);
         }
         let row = |p: usize| &v[p * head_dim + j * L::WIDTH..][..W * L::WIDTH];
         for c in 0..turns {

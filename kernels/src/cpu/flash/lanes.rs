@@ -55,34 +55,9 @@ pub trait Lanes: Copy {
 /// `b[v][p * stride]`.
 #[derive(Clone, Copy)]
 pub struct SixByTwo<'a> {
-    a: [&'a [f32]; 6],
-    b: [&'a [f32]; 2],
-    stride: usize,
-}
-
-impl<'a> SixByTwo<'a> {
-    /// For vectors of `width`; rows are as long as the first.
-    pub fn new(a: &[&'a [f32]; 6], b: [&'a [f32]; 2], stride: usize, width: usize) -> Self {
-        let inputs = a[0].len();
-        assert!(a.iter().all(|a| a.len() == inputs) && b.iter().all(|b| b.len() + stride >= inputs * stride + width));
-        SixByTwo { a: *a, b, stride }
-    }
-
-    pub fn inputs(&self) -> usize {
-        self.a[0].len()
-    }
-
-    pub fn stride(&self) -> usize {
-        self.stride
-    }
-
-    pub fn a(&self) -> [*const f32; 6] {
-        self.a.map(<[f32]>::as_ptr)
-    }
-
-    pub fn b(&self) -> [*const f32; 2] {
-        self.b.map(<[f32]>::as_ptr)
-    }
+    pub a: [&'a [f32]; 6],
+    pub b: [&'a [f32]; 2],
+    pub stride: usize,
 }
 
 /// An element of the cache as lanes load it.

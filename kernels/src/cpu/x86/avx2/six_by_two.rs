@@ -40,11 +40,14 @@ macro_rules! row {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub fn add(product: &SixByTwo, sums: &mut [__m256; 12]) {
-    let (a, b, stride) = (product.a(), product.b(), 4 * product.stride());
+    let SixByTwo { a, b, stride } = *product;
+    let end = a[0].len();
+    assert!(a.iter().all(|a| a.len() == end) && b.iter().all(|b| b.len() + stride >= end * stride + 8));
+    let (a, b, stride) = (a.map(<[f32]>::as_ptr), b.map(<[f32]>::as_ptr), 4 * stride);
     // Before this input come whole fours.
-    let (fours, end) = (product.inputs() / 4 * 4, product.inputs());
+    let fours = end / 4 * 4;
     let [mut s0, mut t0, mut s1, mut t1, mut s2, mut t2, mut s3, mut t3, mut s4, mut t4, mut s5, mut t5] = *sums;
-    // SAFETY: `SixByTwo` has found that rows and columns hold so many inputs; nothing is written.
+    // SAFETY: rows and columns hold so many inputs, as was found; nothing is written.
     unsafe {
         asm!(
             "xor {i:e}, {i:e}",
