@@ -119,21 +119,4 @@ mod tests {
             }
         }
     }
-
-    /// `cargo test --release -p tcc-core speed_of_products -- --ignored --nocapture`
-    #[test]
-    #[ignore = "prints GFLOP/s of one core"]
-    fn speed_of_products() {
-        let [tokens, rows, cols] = [512, 1536, 576];
-        let (x, w, y) = (noise(1, tokens * cols), noise(2, rows * cols), noise(3, tokens * rows));
-        let time = |name: &str, size: usize, left: Side, right: Side| {
-            let (mut out, start) = (vec![0.0; size], std::time::Instant::now());
-            (0..10).for_each(|_| add_dense(&mut out, left, right));
-            let flops = 20.0 * (tokens * rows * cols) as f64;
-            println!("{name}: {:.1} GFLOP/s", flops / start.elapsed().as_secs_f64() / 1e9);
-        };
-        time("x wᵀ", tokens * rows, Side::rows(&x, cols), Side::rows(&w, cols));
-        time("y w", tokens * cols, Side::rows(&y, rows), Side::columns(&w, cols));
-        time("yᵀ x", rows * cols, Side::columns(&y, rows), Side::columns(&x, cols));
-    }
 }
