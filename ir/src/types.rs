@@ -32,6 +32,8 @@ pub enum Scheme {
     SubScales,
     /// As `SubScales`; the numbers are indices of a table.
     Table,
+    /// As `SubScales`; the numbers are codes of a trellis.
+    Trellis,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,7 +158,7 @@ impl FromStr for Dtype {
 }
 
 impl Scheme {
-    pub const ALL: [Scheme; 4] = [Scheme::Scale, Scheme::Minimum, Scheme::SubScales, Scheme::Table];
+    pub const ALL: [Scheme; 5] = [Scheme::Scale, Scheme::Minimum, Scheme::SubScales, Scheme::Table, Scheme::Trellis];
 
     /// What a type begins and ends with.
     fn marks(self) -> (&'static str, &'static str) {
@@ -165,6 +167,7 @@ impl Scheme {
             Scheme::Minimum => ("i", "min"),
             Scheme::SubScales => ("k", ""),
             Scheme::Table => ("n", ""),
+            Scheme::Trellis => ("t", ""),
         }
     }
 }

@@ -16,13 +16,16 @@
 //!
 //! > `w = scale * sub_scale * value(q) + min * sub_min`
 //!
-//! where what a kind does not have is 1, or 0 for `min`. `value(q)` is
+//! where what a kind does not have is 1, or 0 for `min`. (Kinds with a trellis store which of [`SUB_SCALES`] a sub-scale is, in 4 bits: byte `r` has row `r`
+//! in its low half and row `r + 8` in its high half, in 8 bytes.) `value(q)` is
 //! - `q - 2^(bits - 1)` without minima, `q` with them ([`Values::From`]);
 //! - `q` as two's complement where it has 8 bits ([`Values::Signed`]);
-//! - an entry of a table ([`Values::Table`]).
+//! - an entry of a table ([`Values::Table`]);
+//! - with a trellis ([`Values::Trellis`]) an entry of a table of twice as many, which the low bits of the numbers before choose, too
+//!   ([`crate::trellis`]).
 //!
 //! The numbers of a step lie in *planes* of 8, 4, 2 and 1 bits, as the binary digits of `bits` say (5 = 4 + 1), those with the low bits
-//! of a number first. A plane of `p` bits takes `64 p` bytes: `p` vectors of 64 bytes. In a vector, row `r` has bytes `4r..4r + 4`; bits
+//! of a number first; with a trellis, the lowest bits have a plane for themselves before those of the others. A plane of `p` bits takes `64 p` bytes: `p` vectors of 64 bytes. In a vector, row `r` has bytes `4r..4r + 4`; bits
 //! `p k..p (k + 1)` of byte `j` of vector `v` belong to input `32 v / p + 4 k + j`. So one shift and one mask give 64 bytes that hold
 //! four consecutive inputs of 16 rows, which a dot product of bytes takes as they are.
 //!
@@ -35,6 +38,7 @@
 //! leaves of each input. The second's scale is at most 1/254 of the first's, so the two have some 15 bits.
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
+use crate::trellis;
 
 /// The numbers are part of the ABI and never change their meaning.
 #[repr(u32)]
@@ -65,6 +69,10 @@ pub enum Kind {
     N2 = 20,
     N3 = 21,
     N4 = 22,
+    /// `T…`: trellis-coded; the value of a number depends on the low bits of those before it.
+    T2 = 23,
+    T3 = 24,
+    T4 = 25,
 }
 
 /// How the numbers of a quantized kind are stored and what they stand for.
@@ -87,6 +95,8 @@ pub enum Values {
     /// Two's complement of 8 bits.
     Signed,
     Table(&'static [i8; 16]),
+    /// Of which a number of `bits` bits and those before it choose one of `2^(bits + 1)`: see [`crate::trellis`].
+    Trellis(&'static [i8; 32]),
 }
 
 /// ggml's IQ4_NL.
@@ -94,6 +104,9 @@ pub const TABLE_N4: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13,
 /// These two minimize the squared error of a Llama's weights in groups of 32 whose scale is the best for each (Lloyd's iteration).
 pub const TABLE_N3: [i8; 16] = [-127, -76, -44, -19, 1, 21, 46, 86, 0, 0, 0, 0, 0, 0, 0, 0];
 pub const TABLE_N2: [i8; 16] = [-127, -42, 8, 68, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// What a sub-scale of 4 bits stands for: nothing, or 127 / 2^((15 - n) / 5).
+pub const SUB_SCALES: [i8; 16] = [0, 18, 21, 24, 28, 32, 36, 42, 48, 55, 64, 73, 84, 96, 111, 127];
 
 /// One f16 scale a group.
 const fn plain(bits: usize) -> Option<Format> {
@@ -117,9 +130,13 @@ const fn table(bits: usize, table: &'static [i8; 16]) -> Option<Format> {
     Some(Format { bits, sub: 32, min: false, values: Values::Table(table) })
 }
 
+const fn coded(bits: usize, table: &'static [i8; 32]) -> Option<Format> {
+    Some(Format { bits, sub: 32, min: false, values: Values::Trellis(table) })
+}
+
 impl Kind {
     /// In the order of their numbers.
-    pub const ALL: [Kind; 23] = [
+    pub const ALL: [Kind; 26] = [
         Kind::F32,
         Kind::F16,
         Kind::Bf16,
@@ -143,6 +160,9 @@ impl Kind {
         Kind::N2,
         Kind::N3,
         Kind::N4,
+        Kind::T2,
+        Kind::T3,
+        Kind::T4,
     ];
 
     pub fn from_u32(value: u32) -> Option<Kind> {
@@ -178,6 +198,9 @@ impl Kind {
             Kind::N2 => "n2",
             Kind::N3 => "n3",
             Kind::N4 => "n4",
+            Kind::T2 => "t2",
+            Kind::T3 => "t3",
+            Kind::T4 => "t4",
         }
     }
 
@@ -205,6 +228,9 @@ impl Kind {
             Kind::N2 => table(2, &TABLE_N2),
             Kind::N3 => table(3, &TABLE_N3),
             Kind::N4 => table(4, &TABLE_N4),
+            Kind::T2 => coded(2, &trellis::LEVELS_2),
+            Kind::T3 => coded(3, &trellis::LEVELS_3),
+            Kind::T4 => coded(4, &trellis::LEVELS_4),
         }
     }
 
@@ -253,7 +279,25 @@ impl Format {
 
     /// Bytes of a step's sub-scales and sub-minima.
     pub const fn sub_bytes(self) -> usize {
-        self.subs() * BLOCK_ROWS * if self.min { 2 } else { 1 }
+        match self.values {
+            Values::Trellis(_) => self.subs() * BLOCK_ROWS / 2,
+            _ => self.subs() * BLOCK_ROWS * if self.min { 2 } else { 1 },
+        }
+    }
+
+    pub const fn has_trellis(self) -> bool {
+        matches!(self.values, Values::Trellis(_))
+    }
+
+    /// The sub-scale nearest to `wanted` that can be stored.
+    pub fn sub_scale(self, wanted: f32) -> i8 {
+        if !self.has_trellis() {
+            // A NaN becomes 0.
+            let whole = (wanted.abs().min(127.0) + 0.5) as i8;
+            return if wanted < 0.0 { -whole } else { whole };
+        }
+        let far = |sub: i8| (f32::from(sub) - wanted).abs();
+        SUB_SCALES.into_iter().fold(0, |best, sub| if far(sub) < far(best) { sub } else { best })
     }
 
     /// Bytes of a step's numbers.
@@ -261,12 +305,27 @@ impl Format {
         self.bits * BLOCK_ROWS * ACT_GROUP / 8
     }
 
-    /// What `q` stands for.
+    /// What `q` stands for; with a trellis, what a level does.
     pub const fn value(self, q: u8) -> i32 {
         match self.values {
             Values::From { zero } => q as i32 - zero as i32,
             Values::Signed => q as i8 as i32,
             Values::Table(table) => table[q as usize & 15] as i32,
+            Values::Trellis(table) => table[q as usize & 31] as i32,
+        }
+    }
+
+    /// What the numbers of a row stand for, one after the other.
+    pub fn values(self, q: &[i8], mut take: impl FnMut(usize, i32)) {
+        if !self.has_trellis() {
+            return q.iter().enumerate().for_each(|(i, q)| take(i, self.value(*q as u8)));
+        }
+        let mut before = 0;
+        for (s, q) in q.chunks(ACT_GROUP).enumerate() {
+            let mut step = [0; ACT_GROUP];
+            step.iter_mut().zip(q).for_each(|(step, q)| *step = *q as u8);
+            let levels = trellis::levels(&step, &mut before);
+            (0..q.len()).for_each(|i| take(s * ACT_GROUP + i, self.value(levels[i])));
         }
     }
 
@@ -276,13 +335,16 @@ impl Format {
             Values::From { zero } => zero,
             Values::Signed => 0,
             Values::Table(_) => 1 << (self.bits - 1),
+            Values::Trellis(_) => 0,
         }
     }
 
     /// The planes of a step's numbers, those with the low bits first.
     pub fn planes(self) -> impl Iterator<Item = Plane> {
-        let mut shift = 0;
-        [8, 4, 2, 1].into_iter().filter(move |width| self.bits & width != 0).map(move |width| {
+        let (mut shift, first) = (0, self.has_trellis() as usize);
+        let rest = self.bits - first;
+        let rest = [8, 4, 2, 1].into_iter().filter(move |width| rest & width != 0);
+        [1].into_iter().take(first).chain(rest).map(move |width| {
             let plane = Plane { width, shift };
             shift += width;
             plane

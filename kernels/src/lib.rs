@@ -9,3 +9,4 @@ pub mod measure;
 pub mod pack;
 pub mod signature;
 pub mod table;
+pub mod trellis;

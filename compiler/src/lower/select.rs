@@ -199,6 +199,7 @@ pub fn dtype(weight: WeightType) -> Dtype {
 fn scheme(format: Format) -> Scheme {
     match format {
         Format { values: Values::Table(_), .. } => Scheme::Table,
+        Format { values: Values::Trellis(_), .. } => Scheme::Trellis,
         Format { sub: 0, min: false, .. } => Scheme::Scale,
         Format { sub: 0, min: true, .. } => Scheme::Minimum,
         _ => Scheme::SubScales,

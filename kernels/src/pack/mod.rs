@@ -2,10 +2,13 @@
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
 use crate::half::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
-use crate::layout::{Format, Kind, Plane, block_bytes, groups, sub_scales};
+use crate::layout::{Format, Kind, Plane, SUB_SCALES, block_bytes, groups, sub_scales};
+use crate::trellis;
 
 /// Bytes of a vector: four inputs of 16 rows.
 const VECTOR: usize = 4 * BLOCK_ROWS;
+/// The low bits of the numbers before a row's first.
+pub const NOTHING: [u8; VECTOR] = [0; VECTOR];
 
 /// One row's numbers as the layout stores them (those of 8 bits as two's complement). Scales and minima are kept as f16, so
 /// quantize with the f16 value; what the kind does not have is empty.
@@ -87,8 +90,12 @@ fn pack_step(format: Format, rows: &[QuantizedRow], s: usize, out: &mut [u8]) {
             let count = format.subs();
             let here = s * count..(s + 1) * count;
             let minima = if format.min { &row.sub_mins[here.clone()] } else { &[] };
-            for (i, sub) in row.sub_scales[here].iter().chain(minima).enumerate() {
-                subs[i * BLOCK_ROWS + r] = *sub as u8;
+            let here = &row.sub_scales[here];
+            match format.has_trellis() {
+                true => put_half(&mut subs[r % (BLOCK_ROWS / 2)], r, here[0]),
+                false => {
+                    here.iter().chain(minima).enumerate().for_each(|(i, sub)| subs[i * BLOCK_ROWS + r] = *sub as u8)
+                }
             }
         }
         debug_assert!(q.iter().all(|q| u32::from(*q) < 1 << format.bits));
@@ -96,6 +103,19 @@ fn pack_step(format: Format, rows: &[QuantizedRow], s: usize, out: &mut [u8]) {
             put_plane(plane, r, &q, &mut numbers[plane.bytes()]);
         }
     }
+}
+
+/// Row `r`'s half of a byte becomes the number of its sub-scale.
+fn put_half(byte: &mut u8, r: usize, sub: i8) {
+    let Some(number) = SUB_SCALES.iter().position(|other| *other == sub) else {
+        panic!("{sub} is no sub-scale of 4 bits")
+    };
+    *byte |= (number as u8) << half(r);
+}
+
+/// Where row `r`'s half of a byte begins.
+const fn half(r: usize) -> u32 {
+    if r < BLOCK_ROWS / 2 { 0 } else { 4 }
 }
 
 /// Row `r`'s part of a plane.
@@ -208,15 +228,18 @@ impl<'a> Block<'a> {
     }
 
     fn decode_quantized(&self, format: Format, r: usize, s: usize, out: &mut [f32; ACT_GROUP]) {
-        let (g, step) = (s * ACT_GROUP / self.group, s * ACT_GROUP % self.group / ACT_GROUP);
-        let start = g * block_bytes(self.kind, self.group, self.group);
+        let (start, step) = self.step(format, s);
         let scale = f16_to_f32(self.u16_at(start + 2 * r));
         let min = if format.min { f16_to_f32(self.u16_at(start + 2 * (BLOCK_ROWS + r))) } else { 0.0 };
-        let step =
-            &self.bytes[start + format.header_bytes() + step * self.kind.step_bytes()..][..self.kind.step_bytes()];
         let (subs, numbers) = step.split_at(format.sub_bytes());
         let mut q = [0; ACT_GROUP];
         format.planes().for_each(|plane| take_plane(plane, r, &numbers[plane.bytes()], &mut q));
+        if format.has_trellis() {
+            let (levels, sub) =
+                (trellis::levels(&q, &mut self.trellis_before(format, r, s)), subs[r % 8] >> half(r) & 15);
+            let scale = scale * f32::from(SUB_SCALES[usize::from(sub)]);
+            return fill(out, |i| scale * format.value(levels[i]) as f32);
+        }
         if format.sub == 0 {
             return fill(out, |i| scale * format.value(q[i]) as f32 + min);
         }
@@ -226,6 +249,24 @@ impl<'a> Block<'a> {
             let min = if format.min { min * sub(format.subs() + at) } else { 0.0 };
             scale * sub(at) * format.value(q[i]) as f32 + min
         });
+    }
+
+    /// Where the group of step `s` begins, and the step.
+    fn step(&self, format: Format, s: usize) -> (usize, &'a [u8]) {
+        let (g, within) = (s * ACT_GROUP / self.group, s * ACT_GROUP % self.group / ACT_GROUP);
+        let (start, size) = (g * block_bytes(self.kind, self.group, self.group), self.kind.step_bytes());
+        (start, &self.bytes[start + format.header_bytes() + within * size..][..size])
+    }
+
+    /// The first plane of the step before step `s`, which trellis kinds need; zeros before the first.
+    pub fn before(&self, format: Format, s: usize) -> &'a [u8; VECTOR] {
+        let before = s.checked_sub(1).and_then(|s| self.step(format, s).1[format.sub_bytes()..].first_chunk());
+        before.unwrap_or(&NOTHING)
+    }
+
+    fn trellis_before(&self, format: Format, r: usize, s: usize) -> u32 {
+        let bytes = &self.before(format, s)[4 * r..4 * r + 4];
+        u32::from_le_bytes(bytes.try_into().unwrap_or_default())
     }
 
     fn u16_at(&self, at: usize) -> u16 {

@@ -51,7 +51,7 @@ impl Row {
             q: (0..cols).map(|_| (noise(seed) & ((1 << format.bits) - 1)) as i8).collect(),
             scales: halves(groups, seed),
             mins: halves(minima.0, seed),
-            sub_scales: bytes(subs, seed),
+            sub_scales: (0..subs).map(|_| format.sub_scale(noise(seed) as i8 as f32)).collect(),
             sub_mins: bytes(minima.1, seed),
         }
     }
@@ -62,10 +62,14 @@ impl Row {
     }
 
     /// The layout's formula.
-    fn weight(&self, format: Format, group: usize, i: usize) -> f32 {
-        let sub = |subs: &[i8]| i.checked_div(format.sub).map_or(1.0, |i| f32::from(subs[i]));
-        let min = self.mins.get(i / group).map_or(0.0, |min| min * sub(&self.sub_mins));
-        self.scales[i / group] * sub(&self.sub_scales) * format.value(self.q[i] as u8) as f32 + min
+    fn weights(&self, format: Format, group: usize) -> Vec<f32> {
+        let mut weights = vec![0.0; self.q.len()];
+        format.values(&self.q, |i, value| {
+            let sub = |subs: &[i8]| i.checked_div(format.sub).map_or(1.0, |i| f32::from(subs[i]));
+            let min = self.mins.get(i / group).map_or(0.0, |min| min * sub(&self.sub_mins));
+            weights[i] = self.scales[i / group] * sub(&self.sub_scales) * value as f32 + min;
+        });
+        weights
     }
 }
 
@@ -84,10 +88,7 @@ fn quantized_values_come_back() {
             let mut out = vec![f32::NAN; cols];
             for (r, row) in all.iter().enumerate() {
                 unpack_row(kind, group, cols, &data, r, &mut out);
-                for (i, value) in out.iter().enumerate() {
-                    let expected = row.weight(format, group, i);
-                    assert_eq!(*value, expected, "{kind:?} g{group} row {r} input {i}");
-                }
+                assert_eq!(out, row.weights(format, group), "{kind:?} g{group} row {r}");
             }
             for r in rows..rows.next_multiple_of(BLOCK_ROWS) {
                 unpack_row(kind, group, cols, &data, r, &mut out);
@@ -103,7 +104,10 @@ fn bytes_are_where_the_layout_says() {
     let bytes_of = |kind: Kind, q: fn(usize) -> u8, r: usize| {
         let format = kind.format().unwrap();
         let q: Vec<i8> = (0..32).map(|i| q(i) as i8).collect();
-        let subs: Vec<i8> = (0..format.subs() as i8).map(|i| 5 + i).collect();
+        let subs: Vec<i8> = match format.has_trellis() {
+            true => vec![SUB_SCALES[5]],
+            false => (0..format.subs() as i8).map(|i| 5 + i).collect(),
+        };
         let sub_mins: Vec<i8> = subs.iter().map(|sub| -sub).collect();
         let minima: (&[f32], &[i8]) = if format.min { (&[-2.0], &sub_mins) } else { (&[], &[]) };
         let row = QuantizedRow { q: &q, scales: &[1.0], mins: minima.0, sub_scales: &subs, sub_mins: minima.1 };
@@ -132,6 +136,16 @@ fn bytes_are_where_the_layout_says() {
     let (step, format) = bytes_of(Kind::K2, |_| 0, 3);
     assert_eq!([step[3], step[19], step[35] as i8 as u8, step[51]], [5, 6, -5i8 as u8, -6i8 as u8]);
     assert_eq!(format.sub_bytes(), 64);
+    // Low bits first, in a plane of one bit; then the others.
+    for r in [3, 11] {
+        let (step, format) = bytes_of(Kind::T3, |i| if i < 4 { 7 } else { u8::from(i < 8) }, r);
+        assert_eq!((format.sub_bytes(), step[..8].to_vec()), (8, vec![0x55; 8]), "two rows in a byte");
+        let numbers = &step[8..];
+        assert_eq!(
+            (&numbers[at(0, r)], &numbers[at(1, r)], &numbers[at(2, r)]),
+            (&[3; 4][..], &[3; 4][..], &[0; 4][..])
+        );
+    }
 }
 
 #[test]
@@ -142,6 +156,11 @@ fn kinds_are_what_their_names_say() {
         assert_eq!(kind.name()[1..2].parse(), Ok(format.bits));
         assert_eq!(format.planes().map(|plane| plane.width).sum::<usize>(), format.bits);
         assert_eq!(format.planes().map(|plane| plane.bytes().len()).sum::<usize>(), format.number_bytes());
+        if let Values::Trellis(table) = format.values {
+            let table = &table[..2 << format.bits];
+            assert!(table.is_sorted() && table.iter().zip(table.iter().rev()).all(|(a, b)| a + b == 0), "{kind:?}");
+            continue;
+        }
         let nearest = (0..=255u8).take(1 << format.bits).map(|q| format.value(q).abs()).min();
         assert_eq!(Some(format.value(format.zero()).abs()), nearest.filter(|_| !format.min).or(Some(0)), "{kind:?}");
         if let Values::Table(table) = format.values {

@@ -141,7 +141,7 @@ struct Quantized {
 
 impl Quantized {
     fn noise(kind: Kind, group: usize, cols: usize, noise: &mut Noise) -> Quantized {
-        let bits = kind.format().map_or(8, |format| format.bits);
+        let (bits, format) = (kind.format().map_or(8, |format| format.bits), kind.format());
         let (groups, subs) = (groups(kind, cols, group), sub_scales(kind, cols));
         let minima = if kind.has_min() { (groups, subs) } else { (0, 0) };
         let number = |noise: &mut Noise| ((noise.bits() >> 8) & ((1 << bits) - 1)) as u8 as i8;
@@ -151,7 +151,10 @@ impl Quantized {
             q: (0..cols).map(|_| number(noise)).collect(),
             scales: (0..groups).map(|_| scale(noise)).collect(),
             mins: (0..minima.0).map(|_| scale(noise)).collect(),
-            sub_scales: (0..subs).map(|_| sub(noise)).collect(),
+            sub_scales: (0..subs)
+                .map(|_| sub(noise))
+                .map(|sub| format.map_or(sub, |format| format.sub_scale(sub.into())))
+                .collect(),
             sub_mins: (0..minima.1).map(|_| sub(noise)).collect(),
         }
     }

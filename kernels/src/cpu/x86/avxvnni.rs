@@ -61,8 +61,12 @@ impl Rows16 for AvxVnni {
         fn load(bytes: &[u8; 4 * BLOCK_ROWS]) -> Self::Int;
         fn load_f16(bytes: &[u8; 2 * BLOCK_ROWS]) -> Self::Float;
         fn load_i8(bytes: &[u8; BLOCK_ROWS]) -> Self::Float;
+        fn load_sub_scales(bytes: &[u8; BLOCK_ROWS / 2]) -> Self::Float;
         fn bits(bytes: Self::Int, shift: i32, mask: u8) -> Self::Int;
         fn or(a: Self::Int, b: Self::Int) -> Self::Int;
+        fn xor(a: Self::Int, b: Self::Int) -> Self::Int;
+        fn earlier(bits: Self::Int, before: Self::Int, count: u32) -> Self::Int;
+        fn lookup_level(table: &[i8; 32], q: Self::Int, bits: usize) -> Self::Int;
         fn lookup(table: &[i8; 16], q: Self::Int) -> Self::Int;
         fn weighted_sum(sums: [i16; 2], factors: [i16; 2]) -> Self::Int;
         fn to_float(value: Self::Int) -> Self::Float;

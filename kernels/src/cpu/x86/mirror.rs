@@ -7,6 +7,7 @@ use crate::cpu::scalar::Scalar;
 use crate::cpu::views::{Epilogue, Q8Rows};
 use crate::half::f16_to_f32;
 
+use crate::layout::SUB_SCALES;
 use crate::pack::Block;
 
 use super::rows::Rows16;
@@ -62,6 +63,11 @@ impl Rows16 for Mirror {
         bytes.map(|b| f32::from(b as i8))
     }
 
+    fn load_sub_scales(self, bytes: &[u8; BLOCK_ROWS / 2]) -> Self::Float {
+        let number = |r: usize| bytes[r % 8] >> (r / 8 * 4) & 15;
+        each(|r| f32::from(SUB_SCALES[usize::from(number(r))]))
+    }
+
     fn bits(self, bytes: Self::Int, shift: i32, mask: u8) -> Self::Int {
         let shifted = |b: u8| if shift < 0 { b << -shift } else { b >> shift };
         bytes.map(|row| row.map(|b| shifted(b) & mask))
@@ -69,6 +75,19 @@ impl Rows16 for Mirror {
 
     fn or(self, a: Self::Int, b: Self::Int) -> Self::Int {
         each(|r| core::array::from_fn(|j| a[r][j] | b[r][j]))
+    }
+
+    fn xor(self, a: Self::Int, b: Self::Int) -> Self::Int {
+        each(|r| core::array::from_fn(|j| a[r][j] ^ b[r][j]))
+    }
+
+    fn earlier(self, bits: Self::Int, before: Self::Int, count: u32) -> Self::Int {
+        let [bits, before] = [bits, before].map(|rows| rows.map(u32::from_le_bytes));
+        each(|r| (bits[r] << count | before[r] >> (32 - count)).to_le_bytes())
+    }
+
+    fn lookup_level(self, table: &[i8; 32], q: Self::Int, _: usize) -> Self::Int {
+        q.map(|row| row.map(|q| table[usize::from(q)] as u8))
     }
 
     fn lookup(self, table: &[i8; 16], q: Self::Int) -> Self::Int {

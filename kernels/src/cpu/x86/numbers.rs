@@ -1,12 +1,15 @@
 //! From the planes of a step to bytes, four inputs of 16 rows at a time.
 
-use crate::abi::ACT_GROUP;
+use crate::abi::{ACT_GROUP, BLOCK_ROWS};
 use crate::layout::{Format, Kind, Values};
+use crate::trellis;
 
 use super::rows::Rows16;
 
 /// Vectors of four inputs that a step has.
 pub const COLUMNS: usize = ACT_GROUP / 4;
+/// Bytes of a vector: four inputs of 16 rows.
+pub const VECTOR: usize = 4 * BLOCK_ROWS;
 
 /// The format of a quantized kind.
 pub const fn format<const KIND: u32>() -> Format {
@@ -24,7 +27,7 @@ pub const fn usual(kind: u32) -> bool {
 /// `$quantized`, in which `$KIND` is a quantized kind's number as a constant, or `$float`.
 macro_rules! each_kind {
     ($kind:expr, $KIND:ident => $quantized:expr, float => $float:expr) => {
-        each_kind!($kind, $KIND, $quantized, $float, I8 I4 I4Min I2 I3 I5 I6 I2Min I3Min I5Min I6Min I8Min K2 K3 K4 K5 K6 N2 N3 N4)
+        each_kind!($kind, $KIND, $quantized, $float, I8 I4 I4Min I2 I3 I5 I6 I2Min I3Min I5Min I6Min I8Min K2 K3 K4 K5 K6 N2 N3 N4 T2 T3 T4)
     };
     ($kind:expr, $KIND:ident, $quantized:expr, $float:expr, $($name:ident)*) => {
         match $kind {
@@ -43,41 +46,73 @@ pub(crate) use each_kind;
 pub const fn zero<V: Rows16>(format: Format) -> u32 {
     match format.values {
         Values::From { zero } => zero as u32,
-        Values::Signed | Values::Table(_) => V::BYTE_ZERO,
+        Values::Signed | Values::Table(_) | Values::Trellis(_) => V::BYTE_ZERO,
     }
 }
 
-/// Inputs `4 c..4 c + 4`: numbers as they are stored, or values where the kind has bytes or a table.
-#[inline(always)]
-pub fn column<V: Rows16, const KIND: u32>(v: V, numbers: &[u8], c: usize) -> V::Int {
-    let format = const { format::<KIND>() };
-    let bits = format.bits;
-    if bits & 8 != 0 {
-        return v.bytes(v.load(&numbers.as_chunks().0[c]));
+/// A step's numbers as they are stored; with a trellis also their subsets, two bits each: those of columns 0, 2, 4 and 6, and of the others.
+#[derive(Clone, Copy)]
+pub struct Numbers<'a, V: Rows16, const KIND: u32> {
+    bytes: &'a [u8],
+    subsets: [V::Int; 2],
+}
+
+impl<'a, V: Rows16, const KIND: u32> Numbers<'a, V, KIND> {
+    /// `before` is the first plane of the step before.
+    #[inline(always)]
+    pub fn of(v: V, bytes: &'a [u8], before: &[u8; VECTOR]) -> Self {
+        let mut subsets = [v.int(0); 2];
+        if const { format::<KIND>().has_trellis() } {
+            let (bits, before) = (v.load(&bytes.as_chunks().0[0]), v.load(before));
+            let [near, far] = trellis::HIGH_TAPS;
+            let high = v.xor(bits, v.xor(v.earlier(bits, before, near), v.earlier(bits, before, far)));
+            let low = v.earlier(bits, before, trellis::LOW_TAP);
+            subsets =
+                [v.or(v.bits(low, 0, 0x55), v.bits(high, -1, 0xaa)), v.or(v.bits(low, 1, 0x55), v.bits(high, 0, 0xaa))];
+        }
+        Numbers { bytes, subsets }
     }
-    let mut q = v.int(0);
-    if bits & 4 != 0 {
-        q = plane::<V, 4>(v, numbers, c, 0);
-    }
-    if bits & 2 != 0 {
-        q = v.or(q, plane::<V, 2>(v, numbers, c, bits & 4));
-    }
-    if bits & 1 != 0 {
-        q = v.or(q, plane::<V, 1>(v, numbers, c, bits & 6));
-    }
-    match format.values {
-        Values::Table(table) => v.bytes(v.lookup(table, q)),
-        Values::From { .. } | Values::Signed => q,
+
+    /// Inputs `4 c..4 c + 4`: numbers as they are stored, or values where the kind has bytes or a table.
+    #[inline(always)]
+    pub fn column(&self, v: V, c: usize) -> V::Int {
+        let format = const { format::<KIND>() };
+        // A trellis's first plane is in the subsets, which have one bit more.
+        let (bits, planes) =
+            if format.has_trellis() { (format.bits - 1, &self.bytes[VECTOR..]) } else { (format.bits, self.bytes) };
+        if bits & 8 != 0 {
+            return v.bytes(v.load(&planes.as_chunks().0[c]));
+        }
+        let mut q = v.int(0);
+        let mut base = 0;
+        if format.has_trellis() {
+            q = v.bits(self.subsets[c % 2], (c - c % 2) as i32, 3);
+            base = 2;
+        }
+        if bits & 4 != 0 {
+            q = v.or(q, plane::<V, 4>(v, planes, c, (0, base)));
+        }
+        if bits & 2 != 0 {
+            q = v.or(q, plane::<V, 2>(v, planes, c, (bits & 4, base)));
+        }
+        if bits & 1 != 0 {
+            q = v.or(q, plane::<V, 1>(v, planes, c, (bits & 6, base)));
+        }
+        match format.values {
+            Values::Table(table) => v.bytes(v.lookup(table, q)),
+            Values::Trellis(table) => v.bytes(v.lookup_level(table, q, format.bits)),
+            Values::From { .. } | Values::Signed => q,
+        }
     }
 }
 
-/// The bits of a plane, at their place in the numbers: from bit `shift` on.
+/// The bits of a plane, which begins `shift` vectors after the first, at their place in the numbers: from bit `shift + base` on.
 #[inline(always)]
-fn plane<V: Rows16, const WIDTH: usize>(v: V, numbers: &[u8], c: usize, shift: usize) -> V::Int {
+fn plane<V: Rows16, const WIDTH: usize>(v: V, numbers: &[u8], c: usize, (shift, base): (usize, usize)) -> V::Int {
     let per_vector = 8 / WIDTH;
     let bytes = v.load(&numbers.as_chunks().0[shift + c / per_vector]);
-    let mask = ((1u32 << WIDTH) - 1) << shift;
-    v.bits(bytes, (WIDTH * (c % per_vector)) as i32 - shift as i32, mask as u8)
+    let mask = ((1u32 << WIDTH) - 1) << (shift + base);
+    v.bits(bytes, (WIDTH * (c % per_vector)) as i32 - (shift + base) as i32, mask as u8)
 }
 
 /// The scale (`which` 0) or the minimum (1) of part `part` of a step, from its group's header and its sub-scales.
@@ -87,6 +122,7 @@ pub fn factor<V: Rows16, const KIND: u32>(v: V, header: &[u8], subs: &[u8], (whi
     let factor = v.load_f16(&header.as_chunks().0[which]);
     match format.sub {
         0 => factor,
+        _ if format.has_trellis() => v.mul(factor, v.load_sub_scales(&subs.as_chunks().0[0])),
         _ => v.mul(factor, v.load_i8(&subs.as_chunks().0[which * format.subs() + part])),
     }
 }

@@ -22,9 +22,16 @@ pub trait Rows16: Copy {
     fn load_f16(self, bytes: &[u8; 2 * BLOCK_ROWS]) -> Self::Float;
     /// One signed byte for each row.
     fn load_i8(self, bytes: &[u8; BLOCK_ROWS]) -> Self::Float;
+    /// What 16 halves of bytes as the layout has them say of [`crate::layout::SUB_SCALES`].
+    fn load_sub_scales(self, bytes: &[u8; BLOCK_ROWS / 2]) -> Self::Float;
     /// 16-bit lanes shifted right by `shift` (left where it is negative), and the bits of `mask` in each byte.
     fn bits(self, bytes: Self::Int, shift: i32, mask: u8) -> Self::Int;
     fn or(self, a: Self::Int, b: Self::Int) -> Self::Int;
+    fn xor(self, a: Self::Int, b: Self::Int) -> Self::Int;
+    /// For each bit of a dword the one `count` before it, which for the first ones is among the last of `before`.
+    fn earlier(self, bits: Self::Int, before: Self::Int, count: u32) -> Self::Int;
+    /// `table[q]` for each byte, of which no more than `bits + 1` bits are set.
+    fn lookup_level(self, table: &[i8; 32], q: Self::Int, bits: usize) -> Self::Int;
     /// `table[q]` for each byte, which is less than 16.
     fn lookup(self, table: &[i8; 16], q: Self::Int) -> Self::Int;
     /// Signed bytes as dot products take them: `BYTE_ZERO` more.

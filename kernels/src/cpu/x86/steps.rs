@@ -3,10 +3,11 @@
 use core::mem::MaybeUninit;
 
 use crate::abi::ACT_GROUP;
-use crate::pack::Block;
+use crate::layout::Format;
+use crate::pack::{Block, NOTHING};
 
 use super::Ahead;
-use super::numbers::{self, COLUMNS, column, factor};
+use super::numbers::{self, COLUMNS, Numbers, VECTOR, factor};
 use super::rows::Rows16;
 
 /// A step as bytes, with the scales and minima of its parts.
@@ -19,16 +20,27 @@ pub struct Step<V: Rows16> {
 }
 
 /// A step with its group's header becomes an `S`, bytes as a rule. It needs no more than the CPU's features of `V`, and writes the whole `S`.
-pub type Decode<V, S = Step<V>> = unsafe fn(V, &[u8], &[u8], *mut S);
+pub type Decode<V, S = Step<V>> = unsafe fn(V, Stored, *mut S);
+
+/// A step as it is stored.
+#[derive(Clone, Copy)]
+pub struct Stored<'a> {
+    /// Of its group.
+    pub header: &'a [u8],
+    pub bytes: &'a [u8],
+    /// The first plane of the step before.
+    pub before: &'a [u8; VECTOR],
+}
 
 /// What a `Decode` does.
 ///
 /// # Safety
 /// `out` may be written.
 #[inline(always)]
-pub unsafe fn decode<V: Rows16, const KIND: u32>(v: V, header: &[u8], step: &[u8], out: *mut Step<V>) {
+pub unsafe fn decode<V: Rows16, const KIND: u32>(v: V, step: Stored, out: *mut Step<V>) {
     let format = const { numbers::format::<KIND>() };
-    let (subs, numbers) = step.split_at(format.sub_bytes());
+    let (header, (subs, numbers)) = (step.header, step.bytes.split_at(format.sub_bytes()));
+    let numbers = Numbers::<V, KIND>::of(v, numbers, step.before);
     let (mut scales, mut mins) = ([v.float(0.0); 2], [v.float(0.0); 2]);
     for part in 0..format.parts() {
         scales[part] = factor::<V, KIND>(v, header, subs, (0, part));
@@ -39,7 +51,7 @@ pub unsafe fn decode<V: Rows16, const KIND: u32>(v: V, header: &[u8], step: &[u8
     // SAFETY: the caller's promise.
     unsafe {
         for c in 0..COLUMNS {
-            (&raw mut (*out).columns[c]).write(column::<V, KIND>(v, numbers, c));
+            (&raw mut (*out).columns[c]).write(numbers.column(v, c));
         }
         (&raw mut (*out).scales).write(scales);
         (&raw mut (*out).mins).write(mins);
@@ -55,27 +67,32 @@ struct Steps<'a> {
     of_group: usize,
     header_bytes: usize,
     step_bytes: usize,
+    before: &'a [u8; VECTOR],
+    sub_bytes: usize,
 }
 
 impl<'a> Steps<'a> {
     fn of(w: &Block<'a>) -> Steps<'a> {
         let (header_bytes, step_bytes) = (w.kind.group_header_bytes(), w.kind.step_bytes());
-        Steps { rest: w.bytes, header: &[], left: 0, of_group: w.group / ACT_GROUP, header_bytes, step_bytes }
+        let (of_group, sub_bytes) = (w.group / ACT_GROUP, w.kind.format().map_or(0, Format::sub_bytes));
+        Steps { rest: w.bytes, header: &[], left: 0, of_group, header_bytes, step_bytes, before: &NOTHING, sub_bytes }
     }
 }
 
 impl<'a> Iterator for Steps<'a> {
-    type Item = (&'a [u8], &'a [u8]);
+    type Item = Stored<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.left == 0 {
             (self.header, self.rest) = self.rest.split_at_checked(self.header_bytes)?;
             self.left = self.of_group;
         }
-        let step;
-        (step, self.rest) = self.rest.split_at_checked(self.step_bytes)?;
+        let bytes;
+        (bytes, self.rest) = self.rest.split_at_checked(self.step_bytes)?;
         self.left -= 1;
-        Some((self.header, step))
+        let step = Stored { header: self.header, bytes, before: self.before };
+        self.before = bytes.get(self.sub_bytes..)?.first_chunk()?;
+        Some(step)
     }
 }
 
@@ -106,10 +123,10 @@ impl<'a, V: Rows16, S> Decoder<'a, V, S> {
     /// As many of the next steps as `out` holds; None after the last.
     pub fn next<'b>(&mut self, v: V, out: &'b mut [MaybeUninit<S>]) -> Option<Decoded<'b, S>> {
         let (begin, first, mut count) = (self.read, self.done, 0);
-        for (out, (header, step)) in out.iter_mut().zip(&mut self.steps) {
+        for (out, step) in out.iter_mut().zip(&mut self.steps) {
             // SAFETY: promised when `self` was made.
-            unsafe { (self.decode)(v, header, step, out.as_mut_ptr()) };
-            (count, self.read) = (count + 1, step.as_ptr_range().end);
+            unsafe { (self.decode)(v, step, out.as_mut_ptr()) };
+            (count, self.read) = (count + 1, step.bytes.as_ptr_range().end);
         }
         self.done += count;
         // SAFETY: these have just been decoded.

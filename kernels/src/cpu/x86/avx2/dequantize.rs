@@ -3,11 +3,11 @@
 use core::arch::x86_64::*;
 
 use crate::abi::ACT_GROUP;
-use crate::cpu::x86::numbers::{self, COLUMNS, column, factor};
+use crate::cpu::x86::numbers::{self, COLUMNS, Numbers, factor};
 use crate::cpu::x86::prefetch;
 use crate::cpu::x86::rows::Rows16;
 use crate::layout::{Values, block_bytes};
-use crate::pack::Block;
+use crate::pack::{Block, NOTHING};
 
 use super::linear::{Float, Step};
 use super::{Avx2, both};
@@ -32,6 +32,8 @@ pub fn each<const KIND: u32>(isa: Avx2, w: &Block, s: usize, mut take: impl FnMu
     let bytes = &group[format.header_bytes() + within * size..][..size];
     prefetch(w, bytes);
     let (subs, numbers) = bytes.split_at(format.sub_bytes());
+    let before = if format.has_trellis() { w.before(format, s) } else { &NOTHING };
+    let numbers = Numbers::<Avx2, KIND>::of(isa, numbers, before);
     let columns = COLUMNS / format.parts();
     for part in 0..format.parts() {
         let scale = factor::<Avx2, KIND>(isa, group, subs, (0, part));
@@ -40,7 +42,7 @@ pub fn each<const KIND: u32>(isa: Avx2, w: &Block, s: usize, mut take: impl FnMu
             false => isa.mul(scale, isa.float(-(numbers::zero::<Avx2>(format) as f32))),
         };
         for c in part * columns..(part + 1) * columns {
-            let w = column::<Avx2, KIND>(isa, numbers, c);
+            let w = numbers.column(isa, c);
             for j in 0..4 {
                 take(4 * c + j, value::<KIND>(isa, w, j, scale, min));
             }

@@ -13,12 +13,12 @@ use crate::abi::ACT_GROUP;
 use crate::cpu::q8::Q8Group;
 use crate::cpu::scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Q8Tile};
-use crate::cpu::x86::numbers::{self, COLUMNS, column, each_kind, factor, usual};
+use crate::cpu::x86::numbers::{self, COLUMNS, Numbers, each_kind, factor, usual};
 use crate::cpu::x86::prefetch;
 use crate::cpu::x86::rows::{Rows16, pair};
-use crate::cpu::x86::steps::{self, Decode, Decoded, Decoder, Step};
+use crate::cpu::x86::steps::{self, Decode, Decoded, Decoder, Step, Stored};
 use crate::layout::{Format, Values};
-use crate::pack::{Block, Blocks};
+use crate::pack::{Block, Blocks, NOTHING};
 
 use super::Avx2;
 use super::quads;
@@ -41,7 +41,7 @@ const BYTES: u32 = 2;
 
 const fn class(format: Format) -> u32 {
     match format.values {
-        Values::Signed | Values::Table(_) => BYTES,
+        Values::Signed | Values::Table(_) | Values::Trellis(_) => BYTES,
         Values::From { .. } if format.bits <= 4 => SMALL,
         Values::From { .. } => MIDDLE,
     }
@@ -78,13 +78,10 @@ trait Columns {
     unsafe fn column(&self, isa: Avx2, c: usize) -> Int;
 }
 
-/// A step's numbers as they are stored.
-struct Packed<'a, const KIND: u32>(&'a [u8]);
-
-impl<const KIND: u32> Columns for Packed<'_, KIND> {
+impl<const KIND: u32> Columns for Numbers<'_, Avx2, KIND> {
     #[inline(always)]
     unsafe fn column(&self, isa: Avx2, c: usize) -> Int {
-        column::<Avx2, KIND>(isa, self.0, c)
+        Numbers::column(self, isa, c)
     }
 }
 
@@ -287,6 +284,7 @@ fn sums<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T>) -> 
     let mut sums = [isa.float(0.0); T];
     let mut s = 0;
     let step_bytes = format.sub_bytes() + format.number_bytes();
+    let mut before = &NOTHING;
     for group in w.bytes.chunks(format.header_bytes() + w.group / ACT_GROUP * step_bytes) {
         // A length that the compiler knows.
         let (header, steps) = group.split_at(format.header_bytes());
@@ -294,7 +292,8 @@ fn sums<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T>) -> 
         for step in steps.chunks_exact(step_bytes) {
             prefetch(w, step);
             let (subs, numbers) = step.split_at(format.sub_bytes());
-            let (w, x) = (Packed::<KIND>(numbers), x.groups(s));
+            let (w, x) = (Numbers::<Avx2, KIND>::of(isa, numbers, before), x.groups(s));
+            before = numbers.first_chunk().unwrap_or(before);
             for part in 0..parts {
                 let (columns, excess) = (columns(parts, part), pick(parts, part, -zero));
                 let products = match class {
@@ -334,9 +333,9 @@ unsafe fn all_tokens(isa: Avx2, w: &Block, x: Q8Rows, y: &Epilogue, format: Form
 /// # Safety
 /// `out` may be written.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn decode<const KIND: u32>(isa: Avx2, header: &[u8], step: &[u8], out: *mut Step<Avx2>) {
+unsafe fn decode<const KIND: u32>(isa: Avx2, step: Stored, out: *mut Step<Avx2>) {
     // SAFETY: the caller's promise.
-    unsafe { steps::decode::<Avx2, KIND>(isa, header, step, out) };
+    unsafe { steps::decode::<Avx2, KIND>(isa, step, out) };
 }
 
 /// Adds what these steps add to all tokens' sums.

@@ -6,7 +6,7 @@ use core::mem::MaybeUninit;
 use crate::cpu::views::{Epilogue, Q8Rows};
 use crate::cpu::x86::numbers::{self, factor};
 use crate::cpu::x86::rows::Rows16;
-use crate::cpu::x86::steps::{Decode, Decoded, Decoder};
+use crate::cpu::x86::steps::{Decode, Decoded, Decoder, Stored};
 use crate::layout::{Format, Kind};
 use crate::pack::Block;
 
@@ -35,9 +35,9 @@ pub struct Packed {
 /// # Safety
 /// `out` may be written.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub unsafe fn unpack_scales<const KIND: u32>(isa: Avx2, header: &[u8], step: &[u8], out: *mut Packed) {
+pub unsafe fn unpack_scales<const KIND: u32>(isa: Avx2, step: Stored, out: *mut Packed) {
     let format = const { numbers::format::<KIND>() };
-    let (subs, numbers) = step.split_at(format.sub_bytes());
+    let (header, (subs, numbers)) = (step.header, step.bytes.split_at(format.sub_bytes()));
     let scales = factor::<Avx2, KIND>(isa, header, subs, (0, 0));
     let mins = if format.min { factor::<Avx2, KIND>(isa, header, subs, (1, 0)) } else { isa.float(0.0) };
     // SAFETY: the caller's promise.

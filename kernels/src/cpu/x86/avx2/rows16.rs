@@ -5,6 +5,7 @@ use core::arch::x86_64::*;
 use crate::abi::BLOCK_ROWS;
 use crate::cpu::x86::prefetch;
 use crate::cpu::x86::rows::{Rows16, pair};
+use crate::layout::SUB_SCALES;
 use crate::pack::Block;
 
 use super::{Avx2, both};
@@ -45,6 +46,16 @@ impl Rows16 for Avx2 {
     }
 
     #[inline(always)]
+    fn load_sub_scales(self, bytes: &[u8; BLOCK_ROWS / 2]) -> Self::Float {
+        both!(h => {
+            let bytes = _mm_loadl_epi64(bytes.as_ptr().cast());
+            let half = if h == 0 { bytes } else { _mm_srli_epi16::<4>(bytes) };
+            let subs = _mm_shuffle_epi8(_mm_loadu_si128(SUB_SCALES.as_ptr().cast()), _mm_and_si128(half, _mm_set1_epi8(15)));
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(subs))
+        })
+    }
+
+    #[inline(always)]
     fn bits(self, bytes: Self::Int, shift: i32, mask: u8) -> Self::Int {
         both!(h => {
             let count = _mm_cvtsi32_si128(shift.abs());
@@ -56,6 +67,33 @@ impl Rows16 for Avx2 {
     #[inline(always)]
     fn or(self, a: Self::Int, b: Self::Int) -> Self::Int {
         both!(h => _mm256_or_si256(a[h], b[h]))
+    }
+
+    #[inline(always)]
+    fn xor(self, a: Self::Int, b: Self::Int) -> Self::Int {
+        both!(h => _mm256_xor_si256(a[h], b[h]))
+    }
+
+    #[inline(always)]
+    fn earlier(self, bits: Self::Int, before: Self::Int, count: u32) -> Self::Int {
+        let (left, right) = (count as i32, 32 - count as i32);
+        both!(h => {
+            let shifted = _mm256_sll_epi32(bits[h], _mm_cvtsi32_si128(left));
+            _mm256_or_si256(shifted, _mm256_srl_epi32(before[h], _mm_cvtsi32_si128(right)))
+        })
+    }
+
+    #[inline(always)]
+    fn lookup_level(self, table: &[i8; 32], q: Self::Int, bits: usize) -> Self::Int {
+        let [low, high] = both!(h => _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().add(16 * h).cast())));
+        both!(h => {
+            let value = _mm256_shuffle_epi8(low, q[h]);
+            match bits {
+                // The fifth bit becomes the one that a blend asks for; a shuffle takes four and the highest.
+                4 => _mm256_blendv_epi8(value, _mm256_shuffle_epi8(high, q[h]), _mm256_slli_epi16::<3>(q[h])),
+                _ => value,
+            }
+        })
     }
 
     #[inline(always)]

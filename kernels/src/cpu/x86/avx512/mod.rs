@@ -9,7 +9,7 @@ mod rows16;
 use crate::cpu::Isa;
 use crate::cpu::cached::Heads;
 use crate::cpu::views::{Epilogue, Q8Rows, Rows};
-use crate::pack::Block;
+use crate::pack::{Block, Blocks};
 
 use super::avx2::Avx2;
 use super::vnni::{self, Dot};
@@ -40,8 +40,20 @@ impl Isa for Avx512 {
         unsafe { linear::linear(w, x, y) }
     }
 
+    fn linear_blocks(self, w: Blocks, x: Rows, y: impl Fn(usize) -> Epilogue) {
+        if w.kind().is_quantized() {
+            return w.enumerate().for_each(|(i, w)| self.0.linear(w, x, y(i)));
+        }
+        // SAFETY: as above.
+        unsafe { linear::linear_blocks(w, x, &y) }
+    }
+
     fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
         vnni::linear_q8(self, w, x, y);
+    }
+
+    fn linear_q8_blocks(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
+        rows16::linear_q8_blocks(self, w, x, y);
     }
 
     fn attention(self, tokens: &mut [Heads]) {
