@@ -60,10 +60,9 @@ impl GridRow {
     /// What the numbers stand for.
     pub fn values(&self, grid: Grid, out: &mut [f32]) {
         let Some(format) = grid.kind.format() else { return };
+        format.values(&self.q, |i, value| out[i] = value as f32);
         for Segment { begin, end, scale, min } in self.segments(grid) {
-            for (out, q) in out[begin..end].iter_mut().zip(&self.q[begin..end]) {
-                *out = scale * format.value(*q as u8) as f32 + min;
-            }
+            out[begin..end].iter_mut().for_each(|out| *out = scale * *out + min);
         }
     }
 

@@ -33,6 +33,11 @@ impl Factor {
         &self.unit[row * self.size + row + 1..(row + 1) * self.size]
     }
 
+    /// The diagonal of `D`.
+    pub fn pivots(&self) -> &[f32] {
+        &self.pivots
+    }
+
     /// Adds to `sums` what rows `first..first + factors.len()` of `M` have in columns `from..`, by factors.
     pub fn add_rows(&self, first: usize, factors: &[f32], from: usize, sums: &mut [f32]) {
         add_combination(sums, factors, &self.unit[(first * self.size + from).min(self.unit.len())..], self.size);

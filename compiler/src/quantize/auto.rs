@@ -6,7 +6,8 @@
 //! those of different groups add up. So the best choice is, for some price of a byte, the format of each group whose divergence and price
 //! together are least.
 
-use tc_kernels::layout::{Kind, matrix_bytes};
+use tc_kernels::abi::ACT_GROUP;
+use tc_kernels::layout::{Format, Kind, matrix_bytes};
 
 use super::calibrated::{Job, layer_name, places};
 use super::calibration::{Hidden, Moments};
@@ -17,22 +18,26 @@ use crate::parallel;
 use crate::recipe::{Group, Method, Override, Quantizer, Rule};
 
 /// From few bits to many. Merging asks that matrices of one input have one format, so groups choose together.
-const FORMATS: [(Kind, u32); 12] = [
-    (Kind::K2, 256),
-    (Kind::N3, 256),
-    (Kind::K3, 256),
-    (Kind::N4, 256),
-    (Kind::I4, 32),
-    (Kind::K4, 256),
-    (Kind::I5, 64),
-    (Kind::I5, 32),
-    (Kind::K5, 256),
-    (Kind::I6, 32),
-    (Kind::K6, 256),
-    (Kind::I8, 32),
+const FORMATS: [Packed; 13] = [
+    (Kind::T2, Group::Row),
+    (Kind::K2, Group::Of(256)),
+    (Kind::T3, Group::Row),
+    (Kind::K3, Group::Of(256)),
+    (Kind::T4, Group::Row),
+    (Kind::I4, Group::Of(32)),
+    (Kind::K4, Group::Of(256)),
+    (Kind::I5, Group::Of(64)),
+    (Kind::I5, Group::Of(32)),
+    (Kind::K5, Group::Of(256)),
+    (Kind::I6, Group::Of(32)),
+    (Kind::K6, Group::Of(256)),
+    (Kind::I8, Group::Of(32)),
 ];
 /// Rows of a matrix whose rounding is tried.
 const SAMPLE: usize = 48;
+
+type Packed = (Kind, Group);
+const PROBED: Packed = (PROBE.0, Group::Of(PROBE.1));
 
 /// Matrices that get one format.
 struct Unit {
@@ -43,7 +48,7 @@ struct Unit {
 
 #[derive(Clone, Copy)]
 struct Choice {
-    format: (Kind, u32),
+    format: Packed,
     bytes: u64,
     /// Divergence of the model's predictions.
     damage: f64,
@@ -92,7 +97,7 @@ fn count(tensor: &Tensor) -> u64 {
 
 fn rules(unit: &Unit, choice: Choice) -> impl Iterator<Item = Override> {
     let (kind, group) = choice.format;
-    let quantizer = Quantizer { kind, group: Group::Of(group), method: Method::Gptq };
+    let quantizer = Quantizer { kind, group, method: Method::Gptq };
     unit.names.iter().map(move |name| Override { layers: name.clone(), rule: Rule::Quantized(quantizer) })
 }
 
@@ -103,7 +108,7 @@ fn unit(job: &Job, names: Vec<String>, moments: &Moments) -> Result<Option<Unit>
     if matrices.iter().any(|tensor| tensor.grid().is_some()) {
         return Ok(None);
     }
-    let probed = output_error(&matrices, PROBE, moments)?;
+    let probed = output_error(&matrices, PROBED, moments)?;
     let damage = |format| Ok(if probed > 0.0 { output_error(&matrices, format, moments)? / probed } else { 0.0 });
     Ok(Some(Unit { choices: choices(&matrices, damage)?, names }))
 }
@@ -118,7 +123,8 @@ fn ends(
 ) -> Result<Vec<Unit>, QuantizeError> {
     let head = job.tensors.get("head").unwrap_or(table);
     let tokens: Vec<usize> = windows.iter().flatten().map(|token| *token as usize).collect();
-    let (head_probed, table_probed) = (output_error(&[head], PROBE, moments)?, embedding_error(table, PROBE, &tokens)?);
+    let (head_probed, table_probed) =
+        (output_error(&[head], PROBED, moments)?, embedding_error(table, PROBED, &tokens)?);
     let of_head = |format| Ok(divergences.of_head * output_error(&[head], format, moments)? / head_probed);
     let of_table = |format| Ok(divergences.of_table * embedding_error(table, format, &tokens)? / table_probed);
     let unit =
@@ -134,20 +140,25 @@ fn ends(
 
 fn choices(
     matrices: &[&Tensor],
-    damage: impl Fn((Kind, u32)) -> Result<f64, QuantizeError>,
+    damage: impl Fn(Packed) -> Result<f64, QuantizeError>,
 ) -> Result<Vec<Choice>, QuantizeError> {
-    let choice = |format: (Kind, u32)| {
-        let size = |tensor: &&Tensor| matrix_bytes(format.0, tensor.rows(), tensor.cols(), format.1 as usize) as u64;
+    let choice = |format: Packed| {
+        let size = |tensor: &&Tensor| {
+            let group = format.1.of_row(tensor.cols()) as usize;
+            matrix_bytes(format.0, tensor.rows(), tensor.cols(), group) as u64
+        };
         Ok(Choice { format, bytes: matrices.iter().map(size).sum(), damage: damage(format)? })
     };
-    FORMATS.into_iter().map(choice).collect()
+    let whole_steps = matrices.iter().all(|tensor| tensor.cols().is_multiple_of(ACT_GROUP));
+    let allowed = |format: &Packed| whole_steps || !format.0.format().is_some_and(Format::has_trellis);
+    FORMATS.into_iter().filter(allowed).map(choice).collect()
 }
 
 /// `tr Δ H Δᵀ` of matrices that read the same input, from a sample of their rows.
-fn output_error(matrices: &[&Tensor], (kind, group): (Kind, u32), moments: &Moments) -> Result<f64, QuantizeError> {
-    let grid = Grid { kind, group: group as usize };
+fn output_error(matrices: &[&Tensor], (kind, group): Packed, moments: &Moments) -> Result<f64, QuantizeError> {
     let importance = moments.importance();
     over_sample(matrices, |row| {
+        let grid = Grid { kind, group: group.of_row(row.len()) as usize };
         let (mut on_grid, mut rounded) = (GridRow::default(), vec![0.0; row.len()]);
         nearest::quantize(grid, row, Some(&importance), &mut on_grid);
         on_grid.values(grid, &mut rounded);
@@ -174,8 +185,8 @@ fn over_sample(matrices: &[&Tensor], of_row: impl Fn(&[f32]) -> f64 + Sync) -> R
 }
 
 /// How far the text's embeddings are from their rounding.
-fn embedding_error(table: &Tensor, (kind, group): (Kind, u32), tokens: &[usize]) -> Result<f64, QuantizeError> {
-    let grid = Grid { kind, group: group as usize };
+fn embedding_error(table: &Tensor, (kind, group): Packed, tokens: &[usize]) -> Result<f64, QuantizeError> {
+    let grid = Grid { kind, group: group.of_row(table.cols()) as usize };
     let (mut values, mut rounded) = (vec![0.0; table.cols()], vec![0.0; table.cols()]);
     let (mut on_grid, mut change) = (GridRow::default(), 0.0);
     let sample = tokens.iter().step_by(tokens.len().div_ceil(4 * SAMPLE));
@@ -239,7 +250,7 @@ mod tests {
     use super::*;
 
     fn unit(choices: &[(u64, f64)]) -> Unit {
-        let choice = |&(bytes, damage): &(u64, f64)| Choice { format: PROBE, bytes, damage };
+        let choice = |&(bytes, damage): &(u64, f64)| Choice { format: PROBED, bytes, damage };
         Unit { names: vec![], choices: choices.iter().map(choice).collect() }
     }
 

@@ -213,7 +213,7 @@ impl Job<'_> {
                 continue;
             }
             if let (Method::Gptq, Some(moments), None) = (method, moments, &gptq) {
-                gptq = Some(Gptq::new(moments, name)?);
+                gptq = Some(Gptq::new(moments, weight.kind, name)?);
             }
             let drift = seen.and_then(|seen| seen.drift.as_ref());
             let inputs = Inputs { moments, gptq: gptq.as_ref().filter(|_| method == Method::Gptq), drift };

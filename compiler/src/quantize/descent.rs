@@ -6,8 +6,9 @@
 
 use super::as_f16;
 use super::points::Points;
+use super::trellis::{self, Code, Wanted, Window, Work};
 use crate::checkpoint::{Grid, GridRow, Segment};
-use crate::linalg::{add_combination, add_scaled, dot};
+use crate::linalg::{Factor, add_combination, add_scaled, dot};
 
 const SWEEPS: usize = 2;
 /// Columns of `H` that stay in the cache while rows pass.
@@ -18,11 +19,16 @@ pub struct Descent<'a> {
     points: Points,
     /// Symmetric, positive definite.
     hessian: &'a [f32],
+    /// Of a format that has one, and the columns as it passes them.
+    code: Option<Code>,
+    order: Vec<usize>,
 }
 
 /// A row on its way.
 struct State {
     values: Vec<f32>,
+    /// What the numbers stand for, before scale and minimum.
+    points: Vec<f32>,
     /// `H (w - ŵ)`: half of what the measure falls by for each step up of a column.
     pull: Vec<f32>,
 }
@@ -36,7 +42,10 @@ enum Part {
 
 impl<'a> Descent<'a> {
     pub fn new(grid: Grid, hessian: &'a [f32]) -> Option<Descent<'a>> {
-        grid.kind.format().map(|format| Descent { grid, points: Points::of(format), hessian })
+        let format = grid.kind.format()?;
+        let code = Code::of(format);
+        let order = if code.is_some() { trellis::order(hessian.len().isqrt()) } else { Vec::new() };
+        Some(Descent { grid, points: Points::of(format), hessian, code, order })
     }
 
     /// `targets` are what the rows should be. Rows pass the columns together, so that those of `H` are read once for all of them.
@@ -51,8 +60,11 @@ impl<'a> Descent<'a> {
                     if self.points.format.min {
                         self.factor(row, state, at, Part::Min);
                     }
-                    changed |= self.numbers(row, state, at);
+                    if self.code.is_none() {
+                        changed |= self.numbers(row, state, at);
+                    }
                 }
+                changed |= self.windows(rows, &mut states, at);
             }
             if !changed {
                 return;
@@ -62,13 +74,13 @@ impl<'a> Descent<'a> {
 
     fn states(&self, targets: &[f32], rows: &[GridRow]) -> Vec<State> {
         let size = targets.len() / rows.len();
-        let values = |row: &GridRow| {
-            let mut values = vec![0.0; size];
+        let state = |row: &GridRow| {
+            let [mut values, mut points, pull] = [(); 3].map(|()| vec![0.0; size]);
             row.values(self.grid, &mut values);
-            values
+            self.points.format.values(&row.q, |i, value| points[i] = value as f32);
+            State { values, points, pull }
         };
-        let mut states: Vec<State> =
-            rows.iter().map(|row| State { values: values(row), pull: vec![0.0; size] }).collect();
+        let mut states: Vec<State> = rows.iter().map(state).collect();
         let left = |(target, state): (&[f32], &State)| target.iter().zip(&state.values).map(|(a, b)| a - b).collect();
         let left: Vec<Vec<f32>> = targets.chunks_exact(size).zip(&states).map(left).collect();
         for (block, columns) in self.hessian.chunks(BLOCK * size).enumerate() {
@@ -95,6 +107,39 @@ impl<'a> Descent<'a> {
             if q != row.q[col] {
                 add_scaled(&mut state.pull, state.values[col] - value, of_col);
                 (row.q[col], state.values[col], changed) = (q, value, true);
+                state.points[col] = self.points.of_number(q);
+            }
+        }
+        changed
+    }
+
+    /// As [`Descent::numbers`], where they have a trellis: those of part `at` and of the next together.
+    fn windows(&self, rows: &mut [GridRow], states: &mut [State], at: usize) -> bool {
+        let Some(code) = &self.code else { return false };
+        let (size, begin) = (states[0].values.len(), at * self.grid.segment());
+        let columns = &self.order[begin..size.min(begin + trellis::WINDOW)];
+        let hessian = columns.iter().flat_map(|i| columns.iter().map(|j| self.of_col(*i, size)[*j])).collect();
+        let Some(factor) = Factor::new(hessian, columns.len()) else { return false };
+        let (window, mut work) = (Window::new(self.grid, code, begin, columns, &factor), Work::new());
+        let mut changed = false;
+        for (rows, states) in rows.chunks_mut(trellis::LANES).zip(states.chunks_mut(trellis::LANES)) {
+            let wanted = |(row, state): (_, &State)| {
+                let mut ideal: Vec<f32> = columns.iter().map(|col| state.pull[*col]).collect();
+                factor.solve(&mut ideal);
+                ideal.iter_mut().zip(columns).for_each(|(ideal, col)| *ideal += state.values[*col]);
+                Wanted { row, levels: columns.iter().map(|col| state.points[*col]).collect(), ideal }
+            };
+            let mut wanted: Vec<Wanted> = rows.iter_mut().zip(states.iter()).map(wanted).collect();
+            window.improve(&mut wanted, &mut work);
+            for (Wanted { row, levels, .. }, state) in wanted.iter().zip(states) {
+                for (col, level) in columns.iter().zip(levels) {
+                    if state.points[*col] == *level {
+                        continue;
+                    }
+                    let value = row.segment(self.grid, col / self.grid.segment()).scale * level;
+                    add_scaled(&mut state.pull, state.values[*col] - value, self.of_col(*col, size));
+                    (state.values[*col], state.points[*col], changed) = (value, *level, true);
+                }
             }
         }
         changed
@@ -105,7 +150,7 @@ impl<'a> Descent<'a> {
         let segment = &row.segment(self.grid, at);
         let (size, columns) = (state.values.len(), segment.begin..segment.end);
         let points: Vec<f32> = match part {
-            Part::Scale => columns.clone().map(|col| self.points.of_number(row.q[col])).collect(),
+            Part::Scale => state.points[columns.clone()].to_vec(),
             Part::Min => vec![1.0; columns.len()],
         };
         let mut through = vec![0.0; size];
@@ -136,7 +181,7 @@ impl<'a> Descent<'a> {
             Some(_) if unit == 0.0 => 0.0,
             Some(sub) => {
                 let sub = f32::from(*sub);
-                unit * ((sub + ideal / unit).round().clamp(-127.0, 127.0) - sub)
+                unit * (f32::from(self.points.format.sub_scale(sub + ideal / unit)) - sub)
             }
         }
     }

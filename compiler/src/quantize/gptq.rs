@@ -4,12 +4,15 @@
 //! this is the same as rounding column `j` of `w_j + Σ_{k < j} (w_k - ŵ_k) M_kj`, where `H = M D Mᵀ` with `M` unit upper triangular. That
 //! takes no inverse, and the error `tr (w - ŵ) H (w - ŵ)ᵀ` falls out as `Σ_j D_j r_j²`, where `r_j` is what rounding column `j` changed.
 //!
-//! Columns come in the order of their importance. Scales and groups are fixed before, so the order costs nothing at run time.
+//! Columns come in the order of their importance; where the numbers have a trellis, as it passes them. Scales and groups are fixed before, so the order costs nothing at run time.
+
+use tc_kernels::layout::{Format, Kind};
 
 use super::QuantizeError;
 use super::calibration::{Drift, Moments};
 use super::descent::Descent;
 use super::points::Points;
+use super::trellis;
 use crate::checkpoint::{Grid, GridRow};
 use crate::linalg::{Factor, add_scaled};
 use crate::parallel;
@@ -36,10 +39,13 @@ pub struct Gptq {
 }
 
 impl Gptq {
-    pub fn new(moments: &Moments, name: &str) -> Result<Gptq, QuantizeError> {
+    /// For a matrix of this kind, and others that read the same inputs.
+    pub fn new(moments: &Moments, kind: Kind, name: &str) -> Result<Gptq, QuantizeError> {
         let (size, gram, importance) = (moments.size(), moments.mean_gram(), moments.importance());
-        let mut order: Vec<usize> = (0..size).collect();
-        order.sort_by(|a, b| importance[*b].total_cmp(&importance[*a]).then(a.cmp(b)));
+        let order = match kind.format().is_some_and(Format::has_trellis) {
+            true => trellis::order(size),
+            false => by_importance(&importance),
+        };
         let mean = importance.iter().sum::<f32>() / size as f32;
         let entry =
             |i: usize, j: usize, added: f32| gram[i.min(j) * size + i.max(j)] + if i == j { added } else { 0.0 };
@@ -85,10 +91,13 @@ impl Gptq {
 
     /// Numbers for some rows, column by column.
     pub fn compensate(&self, grid: Grid, weights: &[f32], rows: &mut [GridRow]) {
-        let Some(points) = grid.kind.format().map(Points::of) else { return };
-        let size = self.order.len();
+        let Some(format) = grid.kind.format() else { return };
+        let (points, size) = (Points::of(format), self.order.len());
         let mut targets: Vec<f32> =
             weights.chunks_exact(size).flat_map(|row| self.order.iter().map(|&col| row[col])).collect();
+        if format.has_trellis() {
+            return trellis::compensate(grid, &self.factor, &self.order, weights, &mut targets, rows);
+        }
         let scales: Vec<Vec<(f32, f32)>> = rows.iter().map(|row| by_column(row, grid)).collect();
         for (block, order) in self.order.chunks(BLOCK).enumerate() {
             let (begin, end) = (block * BLOCK, block * BLOCK + order.len());
@@ -107,6 +116,12 @@ impl Gptq {
             }
         }
     }
+}
+
+fn by_importance(importance: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..importance.len()).collect();
+    order.sort_by(|a, b| importance[*b].total_cmp(&importance[*a]).then(a.cmp(b)));
+    order
 }
 
 fn by_column(row: &GridRow, grid: Grid) -> Vec<(f32, f32)> {

@@ -1,8 +1,10 @@
 //! One matrix, from floats to a grid.
 
+use tc_kernels::layout::Format;
+
 use super::calibration::{Drift, Moments};
 use super::gptq::Gptq;
-use super::{QuantizeError, grid_of, hqq, nearest, too_large};
+use super::{QuantizeError, grid_of, hqq, nearest, too_large, trellis};
 use crate::checkpoint::{Grid, GridRow, Scratch, Tensor};
 use crate::parallel;
 use crate::recipe::{Method, WeightType};
@@ -39,7 +41,19 @@ pub fn quantize(tensor: &Tensor, weight: WeightType, method: Method, inputs: Inp
 
 fn choose_scales(grid: Grid, method: Method, values: &[f32], importance: Option<&[f32]>, rows: &mut [GridRow]) {
     let cols = values.len() / rows.len();
+    let trellis = grid.kind.format().is_some_and(Format::has_trellis);
     parallel::for_each(values.chunks(16 * cols).zip(rows.chunks_mut(16)), |(values, rows)| {
+        if trellis {
+            values
+                .chunks(cols)
+                .zip(&mut *rows)
+                .for_each(|(values, row)| trellis::choose_scales(grid, values, importance, row));
+            // GPTQ finds other numbers.
+            if method != Method::Gptq {
+                trellis::put(grid, values, importance, rows);
+            }
+            return;
+        }
         for (values, row) in values.chunks(cols).zip(rows) {
             match method {
                 Method::Hqq => hqq::quantize(grid, values, row),

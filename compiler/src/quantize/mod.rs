@@ -20,6 +20,7 @@ mod probe;
 mod scales;
 #[cfg(test)]
 mod tests;
+mod trellis;
 pub mod tune;
 
 pub use auto::choose;

@@ -2,13 +2,17 @@
 
 use super::points::{Points, inverse, round};
 use super::scales::{self, Values};
-use super::{as_f16, up_to_f16};
+use super::{as_f16, trellis, up_to_f16};
 use crate::checkpoint::{Grid, GridRow};
 
 /// With the importance of the columns, scales are searched; without, they come from the extremes.
 pub fn quantize(grid: Grid, row: &[f32], importance: Option<&[f32]>, out: &mut GridRow) {
     out.resize(grid, row.len());
     let Some(format) = grid.kind.format() else { return };
+    if format.has_trellis() {
+        trellis::choose_scales(grid, row, importance, out);
+        return trellis::put(grid, row, importance, std::slice::from_mut(out));
+    }
     let points = Points::of(format);
     for (g, values) in (Values { values: row, importance }).chunks(grid.group).enumerate() {
         let first = g * grid.group;

@@ -6,7 +6,7 @@ use tc_kernels::layout::{Format, Values};
 
 use crate::linalg::wide;
 
-/// Integers `low..=high` with numbers `zero` higher, or a table.
+/// Integers `low..=high` with numbers `zero` higher, or a table. (Of a trellis all levels; which numbers mean them is for `trellis` to say.)
 pub struct Points {
     pub format: Format,
     pub low: f32,
@@ -23,9 +23,11 @@ impl Points {
             Values::Signed if !format.min => (-127, 127),
             Values::Signed => (-128, 127),
             Values::From { .. } | Values::Table(_) => (format.value(0), format.value(last)),
+            Values::Trellis(_) => (format.value(0), format.value(2 * last + 1)),
         };
         let table = match format.values {
             Values::Table(table) => table.get(..1 << format.bits),
+            Values::Trellis(table) => table.get(..2 << format.bits),
             Values::From { .. } | Values::Signed => None,
         };
         Self { format, low: low as f32, high: high as f32, zero: f32::from(format.zero()), table }
@@ -83,6 +85,7 @@ impl Points {
             None => weighted(values, weights, scale, min, |x| round(x, low, high)),
             Some((4, table)) => weighted(values, weights, scale, min, climb::<4>(table)),
             Some((8, table)) => weighted(values, weights, scale, min, climb::<8>(table)),
+            Some((32, table)) => weighted(values, weights, scale, min, climb::<32>(table)),
             Some((_, table)) => weighted(values, weights, scale, min, climb::<16>(table)),
         }
     }

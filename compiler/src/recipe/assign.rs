@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use tc_kernels::abi::ACT_GROUP;
-use tc_kernels::layout::{Kind, padded_cols};
+use tc_kernels::layout::{Format, Kind};
 
-use super::{Group, Method, Override, Quantizer, Recipe, RecipeError, Rule};
+use super::{Method, Override, Quantizer, Recipe, RecipeError, Rule};
 use crate::checkpoint::Tensor;
 use crate::config::ModelConfig;
 
@@ -58,6 +58,14 @@ pub fn assign(
         }
     }
     let shared_head = assign_ends(recipe, config, tensors, &mut types);
+    let broken = |(name, (weight, _)): (&String, &(WeightType, Method))| {
+        let cols = tensors.get(name).or_else(|| tensors.get("embed"))?.cols();
+        let whole = cols.is_multiple_of(ACT_GROUP) || !weight.kind.format().is_some_and(Format::has_trellis);
+        (!whole).then(|| RecipeError::BrokenStep { name: name.clone(), kind: weight.kind.name(), cols })
+    };
+    if let Some(error) = types.iter().find_map(broken) {
+        return Err(error);
+    }
     let names = || types.keys();
     match recipe.overrides.iter().find(|rule| !names().any(|name| matches(&rule.layers, name))) {
         Some(Override { layers, .. }) => Err(RecipeError::NoSuchLayer(layers.clone())),
@@ -100,11 +108,7 @@ fn choose(name: &str, quantizer: Option<Quantizer>, recipe: &Recipe, tensor: &Te
 impl Quantizer {
     /// The format of a matrix of so many columns.
     pub fn weight_type(self, cols: usize) -> WeightType {
-        let group = match self.group {
-            Group::Of(group) => group,
-            Group::Row => padded_cols(cols) as u32,
-        };
-        WeightType { kind: self.kind, group }
+        WeightType { kind: self.kind, group: self.group.of_row(cols) }
     }
 }
 

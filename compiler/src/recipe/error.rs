@@ -20,6 +20,8 @@ pub enum RecipeError {
         "recipe: overrides: no matrix of this model is called {0:?}; they are called as in layers.0.q, embed, head"
     )]
     NoSuchLayer(String),
+    #[error("recipe: {kind} takes rows of a multiple of 32 inputs, and {name} has {cols}; n2, n3 and n4 take any")]
+    BrokenStep { name: String, kind: &'static str, cols: usize },
 }
 
 pub type Result<T> = std::result::Result<T, RecipeError>;

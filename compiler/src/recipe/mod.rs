@@ -20,6 +20,8 @@ mod tests;
 pub use assign::{Assignment, WeightType, assign};
 pub use error::RecipeError;
 
+use tc_kernels::layout::padded_cols;
+
 pub use tc_kernels::layout::Kind;
 
 /// Inputs that share a scale.
@@ -28,6 +30,16 @@ pub enum Group {
     Row,
     /// A multiple of 32.
     Of(u32),
+}
+
+impl Group {
+    /// Inputs of a row of so many columns that share one.
+    pub fn of_row(self, cols: usize) -> u32 {
+        match self {
+            Group::Of(group) => group,
+            Group::Row => padded_cols(cols) as u32,
+        }
+    }
 }
 
 /// How a matrix finds its numbers on a grid.

@@ -13,7 +13,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
-use tc_kernels::layout::Kind;
+use tc_kernels::layout::{Format, Kind};
 
 use super::entry::Entry;
 use super::error::{RecipeError, Result, unknown};
@@ -269,11 +269,12 @@ fn named_kind(entry: &Entry) -> Result<Kind> {
     entry.text("kind", |name| Kind::from_name(name).filter(quantized), &names.join(", "))
 }
 
-/// Kinds with sub-scales have little in their groups' heads.
+/// Kinds with sub-scales have little in their groups' heads, those with a trellis nothing that a row's parts would not share.
 fn default_group(kind: Kind) -> Group {
-    match kind.format().map_or(0, |format| format.sub) {
-        0 => Group::Of(32),
-        _ => Group::Of(256),
+    match kind.format() {
+        Some(format) if format.has_trellis() => Group::Row,
+        Some(Format { sub: 1.., .. }) => Group::Of(256),
+        _ => Group::Of(32),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is tuned of a matrix: a factor for every part of a row that has a scale of its own (and a minimum, where there are minima).
 
+use tc_kernels::layout::Format;
+
 use crate::checkpoint::{CheckpointError, Grid, GridRow, Scratch, Tensor};
 use crate::quantize::{as_f16, up_to_f16};
 
@@ -18,13 +20,13 @@ impl Factors {
     /// None for a matrix that is on no grid.
     pub fn of(tensor: &Tensor) -> Option<Factors> {
         let grid = tensor.grid()?;
-        let zeros = vec![0.0; tensor.rows() * tensor.cols().div_ceil(grid.segment())];
+        let zeros = vec![0.0; tensor.rows() * tensor.cols().div_ceil(shared(grid))];
         Some(Factors { grid, values: vec![1.0; zeros.len()], slopes: zeros.clone(), squares: zeros })
     }
 
     /// Multiplies the numbers of a matrix.
     pub fn apply(&self, weights: &mut [f32], cols: usize) {
-        let segments = weights.chunks_exact_mut(cols).flat_map(|row| row.chunks_mut(self.grid.segment()));
+        let segments = weights.chunks_exact_mut(cols).flat_map(|row| row.chunks_mut(shared(self.grid)));
         for (segment, factor) in segments.zip(&self.values) {
             segment.iter_mut().for_each(|weight| *weight *= factor);
         }
@@ -32,7 +34,7 @@ impl Factors {
 
     /// How a loss changes with the factors, from how it changes with `weights`, which are multiplied by them.
     pub fn slopes(&self, weights: &[f32], changes: &[f32], cols: usize) -> Vec<f32> {
-        let len = self.grid.segment();
+        let len = shared(self.grid);
         let rows = weights.chunks_exact(cols).zip(changes.chunks_exact(cols));
         let segments = rows.flat_map(|(weights, changes)| weights.chunks(len).zip(changes.chunks(len)));
         let along = |(weights, changes): (&[f32], &[f32])| weights.iter().zip(changes).map(|(a, b)| a * b).sum::<f32>();
@@ -53,8 +55,8 @@ impl Factors {
     /// The matrix with its factors in its scales and minima.
     pub fn into_tensor(self, tensor: &Tensor) -> Result<Tensor, CheckpointError> {
         let mut scratch = Scratch::new(tensor.name(), self.grid, tensor.cols())?;
-        let (mut row, together) = (GridRow::default(), self.grid.group / self.grid.segment());
-        for (at, factors) in self.values.chunks_exact(tensor.cols().div_ceil(self.grid.segment())).enumerate() {
+        let (mut row, together) = (GridRow::default(), self.grid.group / shared(self.grid));
+        for (at, factors) in self.values.chunks_exact(tensor.cols().div_ceil(shared(self.grid))).enumerate() {
             tensor.read_row_grid(at, &mut row)?;
             multiply(&mut row.scales, &mut row.sub_scales, factors, together);
             multiply(&mut row.mins, &mut row.sub_mins, factors, together);
@@ -64,10 +66,15 @@ impl Factors {
     }
 }
 
+/// Columns that share a factor: those that share a scale, unless this has too few bits to be moved by a little.
+fn shared(grid: Grid) -> usize {
+    if grid.kind.format().is_some_and(Format::has_trellis) { grid.group } else { grid.segment() }
+}
+
 /// Multiplies what a row's segments have by their factors; `together` of them share a unit, and the largest of them keeps all bits of its sub.
 fn multiply(units: &mut [f32], subs: &mut [i8], factors: &[f32], together: usize) {
     const MOST: f32 = 127.0;
-    if subs.is_empty() {
+    if subs.is_empty() || together == 1 {
         units.iter_mut().zip(factors).for_each(|(unit, factor)| *unit = as_f16(*unit * factor));
         return;
     }
