@@ -26,6 +26,8 @@ use crate::cpu::scalar::Scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Rows};
 use crate::pack::{Block, Blocks};
 
+pub use norm::{load_group, put};
+
 #[derive(Clone, Copy)]
 pub struct Avx2(());
 

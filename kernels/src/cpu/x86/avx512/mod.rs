@@ -2,12 +2,14 @@
 
 #![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by loops that unroll")]
 
+mod activation;
 mod attention;
 mod linear;
 mod rows16;
 
 use crate::cpu::Isa;
 use crate::cpu::cached::Heads;
+use crate::cpu::q8::GroupsMut;
 use crate::cpu::views::{Epilogue, Q8Rows, Rows};
 use crate::pack::{Block, Blocks};
 
@@ -54,6 +56,16 @@ impl Isa for Avx512 {
 
     fn linear_q8_blocks(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
         rows16::linear_q8_blocks(self, w, x, y);
+    }
+
+    fn swiglu(self, gate: &[f32], up: &[f32], y: &mut [f32]) {
+        // SAFETY: as above.
+        unsafe { activation::swiglu(gate, up, y) }
+    }
+
+    fn swiglu_q8(self, gate: &[f32], up: &[f32], y: GroupsMut) {
+        // SAFETY: as above.
+        unsafe { activation::swiglu_q8(gate, up, y) }
     }
 
     fn attention(self, tokens: &mut [Heads]) {
