@@ -13,9 +13,13 @@
 use crate::abi::ACT_GROUP;
 
 /// Levels of numbers of 2, 3 and 4 bits, which minimize the squared error of normally distributed numbers in groups of 32 whose scale is the best for each.
-pub const LEVELS_2: [i8; 32] = symmetric([13, 41, 74, 127]);
-pub const LEVELS_3: [i8; 32] = symmetric([7, 20, 34, 49, 64, 80, 100, 127]);
-pub const LEVELS_4: [i8; 32] = symmetric([4, 11, 18, 25, 32, 39, 46, 54, 62, 70, 78, 86, 95, 105, 115, 127]);
+pub const LEVELS_2: [i8; 32] = symmetric([6, 20, 37, 63]);
+pub const LEVELS_3: [i8; 32] = symmetric([3, 10, 17, 24, 32, 40, 50, 63]);
+pub const LEVELS_4: [i8; 32] = symmetric([2, 5, 9, 12, 16, 20, 23, 27, 31, 35, 39, 43, 47, 52, 57, 63]);
+
+/// How much more than a level a byte of a kernel is. Bytes of 7 bits have sums of two products in 16 bits, so that a kernel without a dot product of bytes need not
+/// look at signs.
+pub const ZERO: u8 = 64;
 
 /// These levels below zero and above it.
 const fn symmetric<const N: usize>(above: [i8; N]) -> [i8; 32] {

@@ -28,7 +28,7 @@ fn bound(format: Format) -> f32 {
         // Of two levels that follow each other in a subset, and the one that lies between in the other subset, one is to be had.
         let levels = &table[..2 << format.bits];
         let gap = levels.windows(3).map(|three| f32::from(three[2]) - f32::from(three[0])).fold(0.0, f32::max);
-        return gap / 127.0;
+        return gap / f32::from(levels[levels.len() - 1]);
     }
     let mut points: Vec<f32> = (0..1u32 << format.bits).map(|q| format.value(q as u8) as f32).collect();
     points.sort_by(f32::total_cmp);

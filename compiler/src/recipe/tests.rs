@@ -159,6 +159,19 @@ fn a_tied_head_is_the_embedding_unless_their_formats_differ() {
 }
 
 #[test]
+fn a_trellis_takes_whole_steps() {
+    let config = tiny_config();
+    let tensors = tiny_tensors(&config);
+    for (json, expected) in [
+        (r#"{"linear:kind": {"kind": "t3"}}"#, "t3 takes rows of a multiple of 32 inputs, and embed has 40"),
+        (r#"{"overrides": [{"layers": "*.1.down", "linear:kind": {"kind": "t2"}}]}"#, "and layers.1.down has 72"),
+    ] {
+        let message = assign(&Recipe::from_json(json).unwrap(), &config, &tensors).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
 fn profiles_are_torchchats() {
     let lines = [
         ("mobile", "linear i4 in groups of 256, embedding i4 in groups of 32, the rest as in the checkpoint"),

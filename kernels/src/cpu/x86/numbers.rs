@@ -46,8 +46,20 @@ pub(crate) use each_kind;
 pub const fn zero<V: Rows16>(format: Format) -> u32 {
     match format.values {
         Values::From { zero } => zero as u32,
-        Values::Signed | Values::Table(_) | Values::Trellis(_) => V::BYTE_ZERO,
+        Values::Trellis(_) => trellis::ZERO as u32,
+        Values::Signed | Values::Table(_) => V::BYTE_ZERO,
     }
+}
+
+/// A trellis's levels as bytes that are not negative.
+const fn levels(format: Format) -> [i8; 32] {
+    let Values::Trellis(table) = format.values else { return [0; 32] };
+    let (mut levels, mut i) = ([0; 32], 0);
+    while i < 2 << format.bits {
+        levels[i] = table[i] + trellis::ZERO as i8;
+        i += 1;
+    }
+    levels
 }
 
 /// A step's numbers as they are stored; with a trellis also their subsets, two bits each: those of columns 0, 2, 4 and 6, and of the others.
@@ -73,7 +85,7 @@ impl<'a, V: Rows16, const KIND: u32> Numbers<'a, V, KIND> {
         Numbers { bytes, subsets }
     }
 
-    /// Inputs `4 c..4 c + 4`: numbers as they are stored, or values where the kind has bytes or a table.
+    /// Inputs `4 c..4 c + 4`: numbers as they are stored, values where the kind has bytes or a table, or levels and [`trellis::ZERO`].
     #[inline(always)]
     pub fn column(&self, v: V, c: usize) -> V::Int {
         let format = const { format::<KIND>() };
@@ -100,7 +112,7 @@ impl<'a, V: Rows16, const KIND: u32> Numbers<'a, V, KIND> {
         }
         match format.values {
             Values::Table(table) => v.bytes(v.lookup(table, q)),
-            Values::Trellis(table) => v.bytes(v.lookup_level(table, q, format.bits)),
+            Values::Trellis(_) => v.lookup_level(const { &levels(self::format::<KIND>()) }, q, format.bits),
             Values::From { .. } | Values::Signed => q,
         }
     }

@@ -54,7 +54,7 @@ pub fn each<const KIND: u32>(isa: Avx2, w: &Block, s: usize, mut take: impl FnMu
 #[inline(always)]
 fn value<const KIND: u32>(isa: Avx2, w: [__m256i; 2], j: usize, scale: Float, min: Float) -> Float {
     let format = const { numbers::format::<KIND>() };
-    if matches!(format.values, Values::From { .. }) {
+    if matches!(format.values, Values::From { .. } | Values::Trellis(_)) {
         let count = 8 * j as i32;
         let low =
             both!(h => _mm256_and_si256(_mm256_srlv_epi32(w[h], _mm256_set1_epi32(count)), _mm256_set1_epi32(255)));

@@ -39,9 +39,13 @@ const MIDDLE: u32 = 1;
 /// Signed bytes: one pair's products fit, 2 · 128 · 127 = 32512. `maddubs` gets |w|, and x with w's sign.
 const BYTES: u32 = 2;
 
+/// Numbers of up to 7 bits: one pair's products fit, 2 · 127 · 127 = 32258, and there are no signs to look at.
+const LARGE: u32 = 3;
+
 const fn class(format: Format) -> u32 {
     match format.values {
-        Values::Signed | Values::Table(_) | Values::Trellis(_) => BYTES,
+        Values::Signed | Values::Table(_) => BYTES,
+        Values::Trellis(_) => LARGE,
         Values::From { .. } if format.bits <= 4 => SMALL,
         Values::From { .. } => MIDDLE,
     }
@@ -137,6 +141,7 @@ fn products<W: Columns, const CLASS: u32, const T: usize>(
     match CLASS {
         SMALL => small(isa, w, columns, excess, x),
         MIDDLE => middle(isa, w, columns, excess, x),
+        LARGE => large(isa, w, columns, excess, x),
         _ => bytes(isa, w, columns, x),
     }
 }
@@ -192,6 +197,34 @@ fn middle<W: Columns, const T: usize>(
                 for h in 0..2 {
                     let pairs =
                         _mm256_add_epi16(_mm256_maddubs_epi16(w[0][h], x[0]), _mm256_maddubs_epi16(w[1][h], x[1]));
+                    sums[t][h] = _mm256_add_epi32(sums[t][h], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+                }
+            }
+        }
+    }
+    sums
+}
+
+#[inline(always)]
+fn large<W: Columns, const T: usize>(
+    isa: Avx2,
+    w: &W,
+    columns: Range<usize>,
+    excess: [i16; 2],
+    x: [&Q8Group; T],
+) -> [Int; T] {
+    let mut sums = [isa.int(0); T];
+    // SAFETY: a value of `Avx2` proves that the CPU has the features; parts have columns below `COLUMNS`.
+    unsafe {
+        for t in 0..T {
+            sums[t] = [_mm256_madd_epi16(_mm256_set1_epi32(pair(x[t].sums)), _mm256_set1_epi32(pair(excess))); 2];
+        }
+        for c in columns {
+            let w = w.column(isa, c);
+            for t in 0..T {
+                let x = four(x[t], c);
+                for h in 0..2 {
+                    let pairs = _mm256_maddubs_epi16(w[h], x);
                     sums[t][h] = _mm256_add_epi32(sums[t][h], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
                 }
             }
@@ -299,6 +332,7 @@ fn sums<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T>) -> 
                 let products = match class {
                     SMALL => products::<_, SMALL, T>(isa, &w, columns, excess, x),
                     MIDDLE => products::<_, MIDDLE, T>(isa, &w, columns, excess, x),
+                    LARGE => products::<_, LARGE, T>(isa, &w, columns, excess, x),
                     _ => products::<_, BYTES, T>(isa, &w, columns, excess, x),
                 };
                 let min = if min { Some(factor::<Avx2, KIND>(isa, header, subs, (1, part))) } else { None };
@@ -350,6 +384,7 @@ fn multiply(isa: Avx2, w: &Decoded<Step<Avx2>>, shape: Shape, x: Q8Rows, y: &Epi
         Shape { class: MIDDLE, parts: 1, min: false, .. } => tiles::<MIDDLE, 1, false>(isa, w, zero, x, y, sums),
         Shape { class: MIDDLE, parts: 1, min: true, .. } => tiles::<MIDDLE, 1, true>(isa, w, zero, x, y, sums),
         Shape { class: MIDDLE, .. } => tiles::<MIDDLE, 2, false>(isa, w, zero, x, y, sums),
+        Shape { class: LARGE, .. } => tiles::<LARGE, 1, false>(isa, w, zero, x, y, sums),
         Shape { min: false, .. } => tiles::<BYTES, 1, false>(isa, w, zero, x, y, sums),
         Shape { min: true, .. } => tiles::<BYTES, 1, true>(isa, w, zero, x, y, sums),
     }
