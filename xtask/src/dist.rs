@@ -9,9 +9,9 @@ const SONAME: &str = "libtcrt.so.1";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Bytes that they may have in the profile `dist`.
 // Meant to be 1.5 and 2.5 MB again: attention's and the quantized products' variants are most of what is above (docs/performance.md).
-const LIBRARY_LIMIT: u64 = 2_190_000;
-const PROGRAM_LIMIT: u64 = 3_050_000;
-const SERVER_LIMIT: u64 = 4_090_000;
+const LIBRARY_LIMIT: u64 = 2_200_000;
+const PROGRAM_LIMIT: u64 = 3_060_000;
+const SERVER_LIMIT: u64 = 4_100_000;
 /// What the static library needs of the system: `rustc --print native-static-libs`.
 const SYSTEM_LIBRARIES: &str = "-lgcc_s -lutil -lrt -lpthread -lm -ldl";
 
