@@ -140,8 +140,8 @@ fn products<W: Columns, const CLASS: u32, const T: usize>(
 ) -> [Int; T] {
     match CLASS {
         SMALL => small(isa, w, columns, excess, x),
-        MIDDLE => middle(isa, w, columns, excess, x),
-        LARGE => large(isa, w, columns, excess, x),
+        MIDDLE => pairs::<_, 2, T>(isa, w, columns, excess, x),
+        LARGE => pairs::<_, 1, T>(isa, w, columns, excess, x),
         _ => bytes(isa, w, columns, x),
     }
 }
@@ -176,8 +176,9 @@ fn small<W: Columns, const T: usize>(
     sums
 }
 
+/// `TOGETHER` columns' pairs of products fit 16 bits.
 #[inline(always)]
-fn middle<W: Columns, const T: usize>(
+fn pairs<W: Columns, const TOGETHER: usize, const T: usize>(
     isa: Avx2,
     w: &W,
     columns: Range<usize>,
@@ -185,46 +186,22 @@ fn middle<W: Columns, const T: usize>(
     x: [&Q8Group; T],
 ) -> [Int; T] {
     let mut sums = [isa.int(0); T];
-    // SAFETY: a value of `Avx2` proves that the CPU has the features; parts have columns below `COLUMNS`.
+    // SAFETY: a value of `Avx2` proves that the CPU has the features; parts have columns below `COLUMNS`, by whole `TOGETHER`.
     unsafe {
         for t in 0..T {
             sums[t] = [_mm256_madd_epi16(_mm256_set1_epi32(pair(x[t].sums)), _mm256_set1_epi32(pair(excess))); 2];
         }
-        for c in columns.step_by(2) {
-            let w = [w.column(isa, c), w.column(isa, c + 1)];
-            for t in 0..T {
-                let x = [four(x[t], c), four(x[t], c + 1)];
-                for h in 0..2 {
-                    let pairs =
-                        _mm256_add_epi16(_mm256_maddubs_epi16(w[0][h], x[0]), _mm256_maddubs_epi16(w[1][h], x[1]));
-                    sums[t][h] = _mm256_add_epi32(sums[t][h], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-                }
+        for c in columns.step_by(TOGETHER) {
+            let mut weights = [isa.int(0); TOGETHER];
+            for i in 0..TOGETHER {
+                weights[i] = w.column(isa, c + i);
             }
-        }
-    }
-    sums
-}
-
-#[inline(always)]
-fn large<W: Columns, const T: usize>(
-    isa: Avx2,
-    w: &W,
-    columns: Range<usize>,
-    excess: [i16; 2],
-    x: [&Q8Group; T],
-) -> [Int; T] {
-    let mut sums = [isa.int(0); T];
-    // SAFETY: a value of `Avx2` proves that the CPU has the features; parts have columns below `COLUMNS`.
-    unsafe {
-        for t in 0..T {
-            sums[t] = [_mm256_madd_epi16(_mm256_set1_epi32(pair(x[t].sums)), _mm256_set1_epi32(pair(excess))); 2];
-        }
-        for c in columns {
-            let w = w.column(isa, c);
             for t in 0..T {
-                let x = four(x[t], c);
                 for h in 0..2 {
-                    let pairs = _mm256_maddubs_epi16(w[h], x);
+                    let mut pairs = _mm256_maddubs_epi16(weights[0][h], four(x[t], c));
+                    for i in 1..TOGETHER {
+                        pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(weights[i][h], four(x[t], c + i)));
+                    }
                     sums[t][h] = _mm256_add_epi32(sums[t][h], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
                 }
             }

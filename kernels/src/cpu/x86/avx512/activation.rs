@@ -5,17 +5,18 @@ use core::arch::x86_64::*;
 use crate::abi::ACT_GROUP;
 use crate::cpu::q8::GroupsMut;
 use crate::cpu::x86::avx2::{load_group, put};
+use crate::exp::{LEAST, LN_2, MOST, POLYNOMIAL};
 
 /// `e^x` as `avx2::lanes::exp` has it.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn exp(x: __m512) -> __m512 {
-    let x = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(-87.3)), _mm512_set1_ps(88.0));
+    let x = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(LEAST)), _mm512_set1_ps(MOST));
     let n = _mm512_roundscale_ps::<0>(_mm512_mul_ps(x, _mm512_set1_ps(core::f32::consts::LOG2_E)));
-    let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693_359_4), x);
-    let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.121_944_4e-4), r);
-    let mut p = _mm512_set1_ps(1.987_569_1e-4);
-    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+    let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN_2[0]), x);
+    let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN_2[1]), r);
+    let mut p = _mm512_set1_ps(POLYNOMIAL[0]);
+    for &c in &POLYNOMIAL[1..] {
         p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c));
     }
     let p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), _mm512_add_ps(r, _mm512_set1_ps(1.0)));
