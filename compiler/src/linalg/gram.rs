@@ -29,9 +29,9 @@ fn add(out: &mut [f32], x: &[&[f32]], width: usize, y: &[&[f32]], size: usize, f
             for (index, right) in panels.iter().enumerate().skip(first(band)) {
                 let sums = super::wide(
                     #[inline(always)]
-                    || multiply(&left, right),
+                    || multiply(&left, [right]),
                 );
-                for (out, sums) in out.chunks_mut(size).zip(sums) {
+                for (out, [sums]) in out.chunks_mut(size).zip(sums) {
                     out[index * WIDE..].iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
                 }
             }
@@ -45,13 +45,17 @@ fn panel<const N: usize>(rows: &[&[f32]], first: usize) -> Vec<[f32; N]> {
     rows.iter().map(take).collect()
 }
 
+/// With `P` panels side by side.
 #[inline(always)]
-pub(super) fn multiply(left: &[[f32; TALL]], right: &[[f32; WIDE]]) -> [[f32; WIDE]; TALL] {
-    let mut sums = [[0.0; WIDE]; TALL];
-    for (left, right) in left.iter().zip(right) {
-        for (sums, left) in sums.iter_mut().zip(left) {
-            for (sum, right) in sums.iter_mut().zip(right) {
-                *sum = left.mul_add(*right, *sum);
+pub(super) fn multiply<const P: usize>(left: &[[f32; TALL]], right: [&[[f32; WIDE]]; P]) -> [[[f32; WIDE]; P]; TALL] {
+    let mut sums = [[[0.0; WIDE]; P]; TALL];
+    for (at, left) in left.iter().enumerate() {
+        for panel in 0..P {
+            let right = &right[panel][at];
+            for row in 0..TALL {
+                for i in 0..WIDE {
+                    sums[row][panel][i] = left[row].mul_add(right[i], sums[row][panel][i]);
+                }
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use super::gram::{TALL, WIDE, multiply};
 
-/// Terms of the sums that are packed at a time: then a panel of the right side stays in the first cache, those of the left in the second.
-const DEEP: usize = 256;
+/// Terms of the sums that are packed at a time: then two panels of the right side stay in the first cache, those of the left in the second.
+const DEEP: usize = 192;
 
 /// A row-major matrix as one side of a product.
 #[derive(Clone, Copy)]
@@ -68,27 +68,67 @@ impl<'a> Side<'a> {
 
 /// Adds to `out[i][j]` the product of vector `i` of the left side and vector `j` of the right.
 pub fn add_dense(out: &mut [f32], left: Side, right: Side) {
+    add_products(out, left, right, super::has_many_registers());
+}
+
+/// As many panels meet a band at a time as there are registers for.
+fn add_products(out: &mut [f32], left: Side, right: Side, many_registers: bool) {
     let (tall, wide, depth) = (left.vectors(), right.vectors(), left.depth());
     debug_assert_eq!((out.len(), right.depth()), (tall * wide, depth));
     let bands = tall.div_ceil(TALL);
     let mut packed = vec![[0.0; TALL]; bands * DEEP.min(depth)];
-    let mut panel = vec![[0.0; WIDE]; DEEP.min(depth)];
+    let mut panels = [(); 2].map(|()| vec![[0.0; WIDE]; DEEP.min(depth)]);
     for begin in (0..depth).step_by(DEEP) {
         let deep = DEEP.min(depth - begin);
-        let (packed, panel) = (&mut packed[..bands * deep], &mut panel[..deep]);
+        let packed = &mut packed[..bands * deep];
         packed.chunks_exact_mut(deep).enumerate().for_each(|(band, packed)| left.pack(band * TALL, begin, packed));
-        for first in (0..wide).step_by(WIDE) {
-            right.pack(first, begin, panel);
-            let width = WIDE.min(wide - first);
+        for first in (0..wide).step_by(2 * WIDE) {
+            let [a, b] = panels.each_mut().map(|panel| &mut panel[..deep]);
+            right.pack(first, begin, a);
+            right.pack((first + WIDE).min(wide), begin, b);
             for (band, out) in packed.chunks_exact(deep).zip(out.chunks_mut(TALL * wide)) {
-                let sums = super::wide(
-                    #[inline(always)]
-                    || multiply(band, panel),
-                );
-                for (out, sums) in out.chunks_exact_mut(wide).zip(sums) {
-                    out[first..][..width].iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
-                }
+                two_panels(band, [a, b], out, wide, first, many_registers);
             }
+        }
+    }
+}
+
+/// Adds to columns `first..` of some rows of `size` numbers.
+fn two_panels(
+    band: &[[f32; TALL]],
+    [a, b]: [&[[f32; WIDE]]; 2],
+    out: &mut [f32],
+    size: usize,
+    first: usize,
+    together: bool,
+) {
+    if together {
+        return super::wide(
+            #[inline(always)]
+            || add(out, size, first, multiply(band, [a, b])),
+        );
+    }
+    for (panel, first) in [(a, first), (b, (first + WIDE).min(size))] {
+        super::wide(
+            #[inline(always)]
+            || add(out, size, first, multiply(band, [panel])),
+        );
+    }
+}
+
+/// As far as there are so many columns.
+#[inline(always)]
+fn add<const P: usize>(out: &mut [f32], size: usize, first: usize, sums: [[[f32; WIDE]; P]; TALL]) {
+    for (out, sums) in out.chunks_exact_mut(size).zip(sums) {
+        let (whole, rest) = out[first..].as_chunks_mut::<WIDE>();
+        // Of a fixed number, additions become vectors'.
+        for (out, sums) in whole.iter_mut().zip(&sums) {
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out += sum;
+            }
+        }
+        if let Some(sums) = sums.get(whole.len()) {
+            rest.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
         }
     }
 }
@@ -100,7 +140,7 @@ mod tests {
 
     #[test]
     fn products_of_rows_and_of_columns() {
-        for [tall, wide, depth] in [[1, 1, 1], [6, 16, 256], [13, 35, 300], [50, 7, 3]] {
+        for [tall, wide, depth] in [[1, 1, 1], [6, 16, 256], [13, 35, 300], [13, 60, 200], [7, 20, 10], [50, 7, 3]] {
             let (a, b) = (noise(1, tall * depth), noise(2, wide * depth));
             let transposed = |values: &[f32], rows: usize, cols: usize| -> Vec<f32> {
                 (0..rows * cols).map(|at| values[at % rows * cols + at / rows]).collect()
@@ -108,8 +148,10 @@ mod tests {
             let (a_columns, b_columns) = (transposed(&a, tall, depth), transposed(&b, wide, depth));
             for left in [Side::rows(&a, depth), Side::columns(&a_columns, tall)] {
                 for right in [Side::rows(&b, depth), Side::columns(&b_columns, wide)] {
-                    let mut out = vec![1.0; tall * wide];
-                    add_dense(&mut out, left, right);
+                    let [mut out, mut few] = [(); 2].map(|()| vec![1.0; tall * wide]);
+                    add_products(&mut out, left, right, true);
+                    add_products(&mut few, left, right, false);
+                    assert_eq!(out, few);
                     for (at, found) in out.iter().enumerate() {
                         let (a, b) = (&a[at / wide * depth..][..depth], &b[at % wide * depth..][..depth]);
                         let sum: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();

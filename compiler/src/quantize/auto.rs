@@ -33,6 +33,8 @@ const FORMATS: [Packed; 13] = [
     (Kind::K6, Group::Of(256)),
     (Kind::I8, Group::Of(32)),
 ];
+/// Windows of the text, as evenly spread as may be, on which formats are compared: that takes fewer than numbers do that are fitted to it.
+const WINDOWS: usize = 16;
 /// Rows of a matrix whose rounding is tried.
 const SAMPLE: usize = 48;
 
@@ -57,6 +59,8 @@ struct Choice {
 /// The recipe's rules for `bits` a weight on average, on `windows` of a text.
 pub fn choose(job: &Job, windows: &[Vec<u32>], bits: f64) -> Result<Vec<Override>, QuantizeError> {
     let Some(table) = job.tensors.get("embed") else { return Ok(Vec::new()) };
+    let windows: Vec<Vec<u32>> = windows.iter().step_by(windows.len().div_ceil(WINDOWS).max(1)).cloned().collect();
+    let windows = &*windows;
     let mut hidden = Hidden::embed(job.config, table, None, windows)?;
     let (mut probes, mut units) = (Probes::new(job, table, windows)?, Vec::new());
     for place in places(job.config) {

@@ -8,7 +8,7 @@ use super::as_f16;
 use super::points::Points;
 use super::trellis::{self, Code, Wanted, Window, Work};
 use crate::checkpoint::{Grid, GridRow, Segment};
-use crate::linalg::{Factor, add_combination, add_scaled, dot};
+use crate::linalg::{add_combination, add_scaled, dot};
 
 const SWEEPS: usize = 2;
 /// Columns of `H` that stay in the cache while rows pass.
@@ -19,9 +19,13 @@ pub struct Descent<'a> {
     points: Points,
     /// Symmetric, positive definite.
     hessian: &'a [f32],
-    /// Of a format that has one, and the columns as it passes them.
-    code: Option<Code>,
-    order: Vec<usize>,
+    trellis: Option<Trellis>,
+}
+
+struct Trellis {
+    code: Code,
+    /// Of each step and the next.
+    windows: Vec<Option<Window>>,
 }
 
 /// A row on its way.
@@ -43,15 +47,18 @@ enum Part {
 impl<'a> Descent<'a> {
     pub fn new(grid: Grid, hessian: &'a [f32]) -> Option<Descent<'a>> {
         let format = grid.kind.format()?;
-        let code = Code::of(format);
-        let order = if code.is_some() { trellis::order(hessian.len().isqrt()) } else { Vec::new() };
-        Some(Descent { grid, points: Points::of(format), hessian, code, order })
+        let trellis = Code::of(format).map(|code| {
+            let order = trellis::order(hessian.len().isqrt());
+            let begins = (0..order.len()).step_by(grid.segment());
+            Trellis { code, windows: begins.map(|begin| Window::new(hessian, &order, begin)).collect() }
+        });
+        Some(Descent { grid, points: Points::of(format), hessian, trellis })
     }
 
     /// `targets` are what the rows should be. Rows pass the columns together, so that those of `H` are read once for all of them.
     pub fn improve(&self, targets: &[f32], rows: &mut [GridRow]) {
         let size = targets.len() / rows.len();
-        let mut states = self.states(targets, rows);
+        let (mut states, mut work) = (self.states(targets, rows), Work::new());
         for _ in 0..SWEEPS {
             let mut changed = false;
             for at in 0..size.div_ceil(self.grid.segment()) {
@@ -60,11 +67,11 @@ impl<'a> Descent<'a> {
                     if self.points.format.min {
                         self.factor(row, state, at, Part::Min);
                     }
-                    if self.code.is_none() {
+                    if self.trellis.is_none() {
                         changed |= self.numbers(row, state, at);
                     }
                 }
-                changed |= self.windows(rows, &mut states, at);
+                changed |= self.windows(rows, &mut states, at, &mut work);
             }
             if !changed {
                 return;
@@ -114,23 +121,20 @@ impl<'a> Descent<'a> {
     }
 
     /// As [`Descent::numbers`], where they have a trellis: those of part `at` and of the next together.
-    fn windows(&self, rows: &mut [GridRow], states: &mut [State], at: usize) -> bool {
-        let Some(code) = &self.code else { return false };
-        let (size, begin) = (states[0].values.len(), at * self.grid.segment());
-        let columns = &self.order[begin..size.min(begin + trellis::WINDOW)];
-        let hessian = columns.iter().flat_map(|i| columns.iter().map(|j| self.of_col(*i, size)[*j])).collect();
-        let Some(factor) = Factor::new(hessian, columns.len()) else { return false };
-        let (window, mut work) = (Window::new(self.grid, code, begin, columns, &factor), Work::new());
+    fn windows(&self, rows: &mut [GridRow], states: &mut [State], at: usize, work: &mut Work) -> bool {
+        let Some(Trellis { code, windows }) = &self.trellis else { return false };
+        let Some(window) = &windows[at] else { return false };
+        let (size, columns) = (states[0].values.len(), &window.columns);
         let mut changed = false;
         for (rows, states) in rows.chunks_mut(trellis::LANES).zip(states.chunks_mut(trellis::LANES)) {
             let wanted = |(row, state): (_, &State)| {
                 let mut ideal: Vec<f32> = columns.iter().map(|col| state.pull[*col]).collect();
-                factor.solve(&mut ideal);
+                window.factor.solve(&mut ideal);
                 ideal.iter_mut().zip(columns).for_each(|(ideal, col)| *ideal += state.values[*col]);
                 Wanted { row, levels: columns.iter().map(|col| state.points[*col]).collect(), ideal }
             };
             let mut wanted: Vec<Wanted> = rows.iter_mut().zip(states.iter()).map(wanted).collect();
-            window.improve(&mut wanted, &mut work);
+            window.improve(self.grid, code, &mut wanted, work);
             for (Wanted { row, levels, .. }, state) in wanted.iter().zip(states) {
                 for (col, level) in columns.iter().zip(levels) {
                     if state.points[*col] == *level {

@@ -4,7 +4,7 @@ use tc_kernels::abi::ACT_GROUP;
 use tc_kernels::trellis::MEMORY;
 
 use super::search::{Code, Ends, LANES, Place, WINDOW, Work};
-use super::state_after;
+use super::{scales_from, state_after};
 use crate::checkpoint::{Grid, GridRow};
 use crate::linalg::Factor;
 
@@ -35,10 +35,11 @@ pub fn compensate(
         let feedback = feedback(factor, begin, seen);
         for first in (0..rows.len()).step_by(LANES) {
             let lanes: [usize; LANES] = std::array::from_fn(|lane| (first + lane).min(rows.len() - 1));
+            let scales = scales_from(grid, begin / ACT_GROUP, seen - begin, |lane| &rows[lanes[lane]]);
             let place = |at: usize| Place {
                 weight: lanes.map(|row| weights[row * size + order[at]]),
                 target: lanes.map(|row| targets[row * size + at]),
-                scale: lanes.map(|row| rows[row].segment(grid, order[at] / ACT_GROUP).scale),
+                scale: scales[(at - begin) / ACT_GROUP],
                 cost: [factor.pivots()[at]; LANES],
             };
             let places: Vec<Place> = (begin..seen).map(place).collect();
@@ -57,16 +58,14 @@ pub fn compensate(
     }
 }
 
-/// What may change of some rows: two steps' numbers, all others staying as they are.
-pub struct Window<'a> {
-    pub grid: Grid,
-    pub code: &'a Code,
+/// What may change of rows together: two steps' numbers, all others staying as they are.
+pub struct Window {
     /// The window's columns in the code's order, from `begin` on.
-    pub begin: usize,
-    pub columns: &'a [usize],
+    begin: usize,
+    pub columns: Vec<usize>,
     /// Of the second moments of these.
-    pub factor: &'a Factor,
-    pub feedback: Vec<[f32; WINDOW]>,
+    pub factor: Factor,
+    feedback: Vec<[f32; WINDOW]>,
 }
 
 /// A row: what its window's columns are, and the values that would be best for them while all others stay.
@@ -76,21 +75,30 @@ pub struct Wanted<'a> {
     pub ideal: Vec<f32>,
 }
 
-impl<'a> Window<'a> {
-    pub fn new(grid: Grid, code: &'a Code, begin: usize, columns: &'a [usize], factor: &'a Factor) -> Window<'a> {
-        Window { grid, code, begin, columns, factor, feedback: feedback(factor, 0, columns.len()) }
+impl Window {
+    /// None where the moments do not say what is best.
+    pub fn new(hessian: &[f32], order: &[usize], begin: usize) -> Option<Window> {
+        let size = order.len();
+        let columns = order[begin..size.min(begin + WINDOW)].to_vec();
+        let moments = columns.iter().flat_map(|i| columns.iter().map(move |j| hessian[i * size + j])).collect();
+        let factor = Factor::new(moments, columns.len())?;
+        Some(Window { begin, feedback: feedback(&factor, 0, columns.len()), columns, factor })
     }
 
     /// Looks for better numbers of up to `LANES` rows, with which the rows' others still mean what they did, and takes them. `levels` become those of the row.
-    pub fn improve(&self, rows: &mut [Wanted], work: &mut Work) {
+    pub fn improve(&self, grid: Grid, code: &Code, rows: &mut [Wanted], work: &mut Work) {
         let (begin, count) = (self.begin, self.columns.len());
         let lanes: [usize; LANES] = std::array::from_fn(|lane| lane.min(rows.len() - 1));
+        let scales = scales_from(grid, begin / ACT_GROUP, count, |lane| &*rows[lanes[lane]].row);
         let places: Vec<Place> = (0..count)
             .map(|i| {
                 let ideal = lanes.map(|row| rows[row].ideal[i]);
-                let scale = |row: &GridRow| row.segment(self.grid, self.columns[i] / ACT_GROUP).scale;
-                let scale = lanes.map(|row| scale(rows[row].row));
-                Place { weight: ideal, target: ideal, scale, cost: [self.factor.pivots()[i]; LANES] }
+                Place {
+                    weight: ideal,
+                    target: ideal,
+                    scale: scales[i / ACT_GROUP],
+                    cost: [self.factor.pivots()[i]; LANES],
+                }
             })
             .collect();
         let step = |row: &GridRow, first: usize| state_after(&row.q[first..first + ACT_GROUP]);
@@ -98,7 +106,7 @@ impl<'a> Window<'a> {
         let end = lanes.map(|row| self.state_at_end(rows[row].row));
         let last = begin + count == rows[0].row.q.len();
         let ends = Ends { start: Some(start), end: (!last).then_some(end) };
-        let found = work.search(self.code, &places, &self.feedback, ends);
+        let found = work.search(code, &places, &self.feedback, ends);
         for (lane, (row, found)) in rows.iter_mut().zip(found).enumerate() {
             if found.cost < self.cost(&places, lane, &row.levels) * (1.0 - 1e-5) {
                 self.columns.iter().zip(&found.q).for_each(|(col, q)| row.row.q[*col] = *q);

@@ -2,9 +2,9 @@
 
 use tc_kernels::abi::ACT_GROUP;
 
-use super::order;
 use super::scales::costs;
 use super::search::{Code, Ends, LANES, Place, WINDOW, Work};
+use super::{order, scales_from};
 use crate::checkpoint::{Grid, GridRow};
 
 /// Numbers for rows whose scales are chosen: some at a time, of which the last ones only show what the first will lead to.
@@ -17,12 +17,12 @@ pub fn put(grid: Grid, values: &[f32], importance: Option<&[f32]>, rows: &mut [G
         let mut start = [0; LANES];
         for begin in (0..size).step_by(ACT_GROUP) {
             let window = &order[begin..size.min(begin + WINDOW)];
-            let place = |col: &usize| {
+            let scales = scales_from(grid, begin / ACT_GROUP, window.len(), |lane| &rows[lanes[lane]]);
+            let place = |(i, col): (usize, &usize)| {
                 let weights = lanes.map(|row| values[row * size + col]);
-                let scale = lanes.map(|row| rows[row].segment(grid, col / ACT_GROUP).scale);
-                Place { weight: weights, target: weights, scale, cost: [costs[*col]; LANES] }
+                Place { weight: weights, target: weights, scale: scales[i / ACT_GROUP], cost: [costs[*col]; LANES] }
             };
-            let places: Vec<Place> = window.iter().map(place).collect();
+            let places: Vec<Place> = window.iter().enumerate().map(place).collect();
             let found = work.search(&code, &places, &[], Ends { start: Some(start), end: None });
             start = std::array::from_fn(|lane| found[lane].state_after(ACT_GROUP));
             for (row, found) in rows.iter_mut().zip(found) {

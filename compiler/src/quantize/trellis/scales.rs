@@ -4,7 +4,7 @@ use tc_kernels::abi::ACT_GROUP;
 use tc_kernels::layout::{Format, SUB_SCALES};
 use tc_kernels::trellis::input;
 
-use super::search::{Code, Ends, LANES, Place, Work};
+use super::search::{Code, LANES, Place, Work};
 use crate::checkpoint::{Grid, GridRow};
 use crate::linalg::wide;
 use crate::quantize::up_to_f16;
@@ -35,9 +35,9 @@ pub fn choose_scales(grid: Grid, row: &[f32], importance: Option<&[f32]>, out: &
                 let [weight, cost] = [row, costs].map(|all| lanes.map(|(step, _)| all[step * ACT_GROUP + input(t)]));
                 Place { weight, target: weight, scale: lanes.map(|(_, sub)| f32::from(sub) * *unit), cost }
             };
-            let found = work.search(&code, &std::array::from_fn::<_, ACT_GROUP, _>(place), &[], Ends::default());
-            for (sub, (lanes, found)) in subs.iter_mut().zip(lanes.chunks(NEAR).zip(found.chunks(NEAR))) {
-                let least = (0..NEAR).fold(0, |best, i| if found[i].cost < found[best].cost { i } else { best });
+            let least = work.least_costs(&code, &std::array::from_fn::<_, ACT_GROUP, _>(place));
+            for (sub, (lanes, costs)) in subs.iter_mut().zip(lanes.chunks(NEAR).zip(least.chunks(NEAR))) {
+                let least = (0..NEAR).fold(0, |best, i| if costs[i] < costs[best] { i } else { best });
                 *sub = lanes[least].1;
             }
         }

@@ -8,6 +8,8 @@
 //! one. So both pairs can have the same two places, and each bit of a place's number stands for a bit of the state until that is forgotten: the
 //! bit before number `t` by `i` is bit `(t - i) mod 5`.
 
+#![allow(clippy::needless_range_loop, reason = "lanes of several arrays are indexed by loops that become vectors")]
+
 use tc_kernels::layout::{Format, Values};
 use tc_kernels::trellis::{HIGH_TAPS, LOW_TAP, MEMORY};
 
@@ -73,6 +75,33 @@ impl Code {
         }
         Some(code)
     }
+
+    #[inline(always)]
+    fn nearest<const N: usize>(&self, place: &Place, target: &Lanes, subset: usize) -> Nearest {
+        let mut nearest = Nearest { point: [self.step[subset][0]; LANES], ..Nearest::default() };
+        for i in 1..N {
+            let (from, step) = (self.from[subset][i], self.step[subset][i]);
+            for lane in 0..LANES {
+                let above = target[lane] > from * place.scale[lane];
+                nearest.point[lane] += if above { step } else { 0.0 };
+                nearest.choice[lane] += u32::from(above);
+            }
+        }
+        for lane in 0..LANES {
+            nearest.point[lane] *= place.scale[lane];
+            let error = target[lane] - nearest.point[lane];
+            nearest.cost[lane] = place.cost[lane] * error * error;
+        }
+        nearest
+    }
+}
+
+/// Two places that number `t` leads to from each other, of as many as half the states.
+#[inline(always)]
+fn pair(t: usize, i: usize) -> [usize; 2] {
+    let bit = t % PHASES;
+    let first = i >> bit << (bit + 1) | i & ((1 << bit) - 1);
+    [first, first | 1 << bit]
 }
 
 /// The subset of number `t` after the state at `place`, if its bit is 0; the other bit's is two away.
@@ -81,21 +110,27 @@ fn subset(t: usize, place: usize) -> usize {
     (before(HIGH_TAPS[0]) ^ before(HIGH_TAPS[1])) << 1 | before(LOW_TAP)
 }
 
-/// A number on the way from a state.
-#[derive(Clone, Copy)]
-struct Branch {
-    total: Lanes,
+/// The nearest level of a subset.
+#[derive(Clone, Copy, Default)]
+struct Nearest {
     point: Lanes,
     choice: Mask,
+    /// What its distance from the target costs.
+    cost: Lanes,
+}
+
+/// One of the two. Of a condition the compiler would make the choice of an address.
+#[inline(always)]
+fn select(mask: u32, yes: f32, no: f32) -> f32 {
+    f32::from_bits(mask & yes.to_bits() | !mask & no.to_bits())
 }
 
 /// `a`, or `b` where the mask says so, and so many times the errors more.
 #[inline(always)]
-fn chosen(factor: f32, errors: &Lanes, other: &Mask, a: Lanes, b: Lanes) -> Lanes {
+fn chosen(factor: f32, errors: &Lanes, other: &Mask, a: &Lanes, b: &Lanes) -> Lanes {
     let mut sum = [0.0; LANES];
     for lane in 0..LANES {
-        let own = if other[lane] != 0 { b[lane] } else { a[lane] };
-        sum[lane] = factor.mul_add(errors[lane], own);
+        sum[lane] = factor.mul_add(errors[lane], select(other[lane], b[lane], a[lane]));
     }
     sum
 }
@@ -108,7 +143,7 @@ pub struct Work {
     other: [[Mask; STATES]; WINDOW],
     choice: [[Mask; STATES]; WINDOW],
     /// What the errors on the best way to a state add to the target of each place.
-    made_good: [[Lanes; STATES]; WINDOW],
+    made_good: [[Lanes; WINDOW]; STATES],
     found: [Found; LANES],
 }
 
@@ -135,7 +170,7 @@ impl Work {
             errors: [[0.0; LANES]; STATES],
             other: [[[0; LANES]; STATES]; WINDOW],
             choice: [[[0; LANES]; STATES]; WINDOW],
-            made_good: [[[0.0; LANES]; STATES]; WINDOW],
+            made_good: [[[0.0; LANES]; WINDOW]; STATES],
             found: [Found { q: [0; WINDOW], levels: [0.0; WINDOW], cost: 0.0 }; LANES],
         })
     }
@@ -143,8 +178,31 @@ impl Work {
     /// Finds each row's numbers with the least sum of `cost (target - scale level)²`. What place `k` misses of its weight adds
     /// `feedback[k][t]` times to the target of place `t` after it.
     pub fn search(&mut self, code: &Code, places: &[Place], feedback: &[[f32; WINDOW]], ends: Ends) -> &[Found; LANES] {
-        self.costs = [[if ends.start.is_some() { f32::INFINITY } else { 0.0 }; LANES]; STATES];
-        for (lane, start) in ends.start.iter().flatten().enumerate() {
+        self.follow(code, places, feedback, ends.start);
+        let least = self.least();
+        for lane in 0..LANES {
+            let last = match ends.end {
+                None => least[lane],
+                // State bit `i` is that of the number before the window's end by `5 - i`.
+                Some(end) => (0..PHASES)
+                    .fold(0, |place, i| place | usize::from(end[lane] >> i & 1) << ((places.len() + i) % PHASES)),
+            };
+            self.trace(code, places.len(), lane, last);
+        }
+        &self.found
+    }
+
+    /// What the best numbers that [`Work::search`] could find would cost, each column standing for itself.
+    pub fn least_costs(&mut self, code: &Code, places: &[Place]) -> Lanes {
+        self.follow(code, places, &[], None);
+        let least = self.least();
+        std::array::from_fn(|lane| self.costs[least[lane]][lane])
+    }
+
+    /// All ways through the places.
+    fn follow(&mut self, code: &Code, places: &[Place], feedback: &[[f32; WINDOW]], start: Option<[u8; LANES]>) {
+        self.costs = [[if start.is_some() { f32::INFINITY } else { 0.0 }; LANES]; STATES];
+        for (lane, start) in start.iter().flatten().enumerate() {
             self.costs[usize::from(*start)][lane] = 0.0;
         }
         wide(
@@ -155,19 +213,19 @@ impl Work {
                 _ => self.forward::<CHOICES>(code, places, feedback),
             },
         );
-        for lane in 0..LANES {
-            let least = |best: usize, place: usize| {
-                if self.costs[place][lane] < self.costs[best][lane] { place } else { best }
-            };
-            let last = match ends.end {
-                None => (0..STATES).fold(0, least),
-                // State bit `i` is that of the number before the window's end by `5 - i`.
-                Some(end) => (0..PHASES)
-                    .fold(0, |place, i| place | usize::from(end[lane] >> i & 1) << ((places.len() + i) % PHASES)),
-            };
-            self.trace(code, places.len(), lane, last);
+    }
+
+    /// Where each lane's best way ends; of equals the first.
+    fn least(&self) -> [usize; LANES] {
+        let (mut least, mut at) = (self.costs[0], [0; LANES]);
+        for (place, costs) in self.costs.iter().enumerate().skip(1) {
+            for lane in 0..LANES {
+                if costs[lane] < least[lane] {
+                    (least[lane], at[lane]) = (costs[lane], place);
+                }
+            }
         }
-        &self.found
+        at
     }
 
     /// The way to the last state.
@@ -185,71 +243,102 @@ impl Work {
         }
     }
 
+    // What follows must be inlined to be compiled for the widest vectors, which closures within closures are not.
+
     #[inline(always)]
     fn forward<const N: usize>(&mut self, code: &Code, places: &[Place], feedback: &[[f32; WINDOW]]) {
-        self.made_good[..places.len()].fill([[0.0; LANES]; STATES]);
+        if feedback.is_empty() {
+            for (t, place) in places.iter().enumerate() {
+                self.alike::<N>(code, place, t);
+            }
+            return;
+        }
+        self.made_good.fill([[0.0; LANES]; WINDOW]);
         for (t, place) in places.iter().enumerate() {
-            let pair = 1 << (t % PHASES);
-            let firsts = (0..STATES).filter(|place| place & pair == 0);
-            for first in firsts.clone() {
-                self.pair::<N>(code, place, t, [first, first | pair]);
-            }
+            self.each::<N>(code, place, t);
             let Some(feedback) = feedback.get(t) else { continue };
-            let factors = &feedback[t + 1..places.len()];
-            for (made_good, factor) in self.made_good[t + 1..].iter_mut().zip(factors) {
-                for first in firsts.clone() {
-                    let second = first | pair;
-                    let (a, b) = (made_good[first], made_good[second]);
-                    made_good[first] = chosen(*factor, &self.errors[first], &self.other[t][first], a, b);
-                    made_good[second] = chosen(*factor, &self.errors[second], &self.other[t][second], b, a);
-                }
+            for i in 0..STATES / 2 {
+                self.make_good(&feedback[..places.len()], t, pair(t, i));
             }
         }
     }
 
-    /// Number `t` after two states that lead to the same two.
+    /// Carries on what was added on the ways to two states before number `t`, and adds what this misses.
     #[inline(always)]
-    fn pair<const N: usize>(&mut self, code: &Code, place: &Place, t: usize, pair: [usize; 2]) {
-        let branches = pair.map(|from| {
-            let subset = subset(t, from);
-            [self.branch::<N>(code, place, t, from, subset), self.branch::<N>(code, place, t, from, subset ^ 2)]
-        });
-        for (bit, to) in pair.into_iter().enumerate() {
-            let (own, other) = (&branches[bit][bit], &branches[1 - bit][bit]);
-            let (mut cost, mut error, mut choice, mut mask) = ([0.0; LANES], [0.0; LANES], [0; LANES], [0; LANES]);
-            for lane in 0..LANES {
-                let from_other = other.total[lane] < own.total[lane];
-                cost[lane] = if from_other { other.total[lane] } else { own.total[lane] };
-                error[lane] = place.weight[lane] - if from_other { other.point[lane] } else { own.point[lane] };
-                choice[lane] = if from_other { other.choice[lane] } else { own.choice[lane] };
-                mask[lane] = if from_other { u32::MAX } else { 0 };
-            }
-            (self.costs[to], self.errors[to], self.choice[t][to], self.other[t][to]) = (cost, error, choice, mask);
+    fn make_good(&mut self, factors: &[f32], t: usize, pair: [usize; 2]) {
+        let (errors, other) =
+            ([self.errors[pair[0]], self.errors[pair[1]]], [self.other[t][pair[0]], self.other[t][pair[1]]]);
+        let Ok([first, second]) = self.made_good.get_disjoint_mut(pair) else { return };
+        let places = first.iter_mut().zip(second).zip(factors).skip(t + 1);
+        for ((first, second), factor) in places {
+            let (a, b) = (*first, *second);
+            *first = chosen(*factor, &errors[0], &other[0], &a, &b);
+            *second = chosen(*factor, &errors[1], &other[1], &b, &a);
         }
     }
 
-    /// The nearest level of a subset after the state at `from`.
+    /// Number `t` after all states, which have one target.
     #[inline(always)]
-    fn branch<const N: usize>(&self, code: &Code, place: &Place, t: usize, from: usize, subset: usize) -> Branch {
-        let mut branch = Branch { total: [0.0; LANES], point: [code.step[subset][0]; LANES], choice: [0; LANES] };
-        let (mut target, costs, scale, made_good) =
-            (place.target, self.costs[from], place.scale, self.made_good[t][from]);
+    fn alike<const N: usize>(&mut self, code: &Code, place: &Place, t: usize) {
+        let mut nearest = [Nearest::default(); SUBSETS];
+        for (subset, nearest) in nearest.iter_mut().enumerate() {
+            *nearest = code.nearest::<N>(place, &place.target, subset);
+        }
+        for i in 0..STATES / 2 {
+            let [first, second] = pair(t, i);
+            let (a, b) = (subset(t, first), subset(t, second));
+            self.join(place, t, [first, second], [&nearest[a], &nearest[a ^ 2], &nearest[b], &nearest[b ^ 2]]);
+        }
+    }
+
+    /// Number `t` after all states, each of which has a target of its own.
+    #[inline(always)]
+    fn each<const N: usize>(&mut self, code: &Code, place: &Place, t: usize) {
+        for i in 0..STATES / 2 {
+            let [first, second] = pair(t, i);
+            let (a, b) = (subset(t, first), subset(t, second));
+            let (of_first, of_second) = (self.target(place, t, first), self.target(place, t, second));
+            let nearest = [
+                &code.nearest::<N>(place, &of_first, a),
+                &code.nearest::<N>(place, &of_first, a ^ 2),
+                &code.nearest::<N>(place, &of_second, b),
+                &code.nearest::<N>(place, &of_second, b ^ 2),
+            ];
+            self.join(place, t, [first, second], nearest);
+        }
+    }
+
+    /// What number `t` should be after the state at `from`.
+    #[inline(always)]
+    fn target(&self, place: &Place, t: usize, from: usize) -> Lanes {
+        let mut target = self.made_good[from][t];
         for lane in 0..LANES {
-            target[lane] += made_good[lane];
+            target[lane] += place.target[lane];
         }
-        for i in 1..N {
-            let (level, step) = (code.from[subset][i], code.step[subset][i]);
-            for lane in 0..LANES {
-                let above = target[lane] > level * scale[lane];
-                branch.point[lane] += if above { step } else { 0.0 };
-                branch.choice[lane] += u32::from(above);
-            }
+        target
+    }
+
+    /// Number `t` after two states that lead to the same two: the levels nearest for each of them and each bit.
+    #[inline(always)]
+    fn join(&mut self, place: &Place, t: usize, pair: [usize; 2], nearest: [&Nearest; 4]) {
+        let [a, b] = [self.costs[pair[0]], self.costs[pair[1]]];
+        self.better(place, t, pair[0], (&a, nearest[0]), (&b, nearest[2]));
+        self.better(place, t, pair[1], (&b, nearest[3]), (&a, nearest[1]));
+    }
+
+    /// The better of two ways to the state at `to`, of which the first comes from its own place.
+    #[inline(always)]
+    fn better(&mut self, place: &Place, t: usize, to: usize, own: (&Lanes, &Nearest), other: (&Lanes, &Nearest)) {
+        let (mut cost, mut error, mut choice, mut mask) = ([0.0; LANES], [0.0; LANES], [0; LANES], [0; LANES]);
+        for lane in 0..LANES {
+            let (a, b) = (own.0[lane] + own.1.cost[lane], other.0[lane] + other.1.cost[lane]);
+            mask[lane] = if b < a { u32::MAX } else { 0 };
+            cost[lane] = if b < a { b } else { a };
         }
         for lane in 0..LANES {
-            branch.point[lane] *= scale[lane];
-            let error = target[lane] - branch.point[lane];
-            branch.total[lane] = costs[lane] + place.cost[lane] * error * error;
+            error[lane] = place.weight[lane] - select(mask[lane], other.1.point[lane], own.1.point[lane]);
+            choice[lane] = mask[lane] & other.1.choice[lane] | !mask[lane] & own.1.choice[lane];
         }
-        branch
+        (self.costs[to], self.errors[to], self.choice[t][to], self.other[t][to]) = (cost, error, choice, mask);
     }
 }

@@ -1,6 +1,6 @@
 use tc_kernels::layout::{Format, Kind};
 
-use super::search::{Ends, Found, Lanes, Place};
+use super::search::{Ends, Found, Lanes, Place, WINDOW};
 use super::*;
 use crate::checkpoint::{Grid, GridRow};
 use crate::quantize::nearest;
