@@ -96,7 +96,7 @@ impl Code {
     }
 }
 
-/// Two places that number `t` leads to from each other, of as many as half the states.
+/// The `i`th of the pairs of places between which number `t` chooses anew: whichever of the two a way is at, it goes on to one of them.
 #[inline(always)]
 fn pair(t: usize, i: usize) -> [usize; 2] {
     let bit = t % PHASES;
