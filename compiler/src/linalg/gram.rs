@@ -45,7 +45,7 @@ fn panel<const N: usize>(rows: &[&[f32]], first: usize) -> Vec<[f32; N]> {
     rows.iter().map(take).collect()
 }
 
-/// With `P` panels side by side.
+/// The products of a band of the left side with `P` panels of the right, side by side.
 #[inline(always)]
 pub(super) fn multiply<const P: usize>(left: &[[f32; TALL]], right: [&[[f32; WIDE]]; P]) -> [[[f32; WIDE]; P]; TALL] {
     let mut sums = [[[0.0; WIDE]; P]; TALL];

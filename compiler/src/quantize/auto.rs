@@ -33,7 +33,7 @@ const FORMATS: [Packed; 13] = [
     (Kind::K6, Group::Of(256)),
     (Kind::I8, Group::Of(32)),
 ];
-/// Windows of the text, as evenly spread as may be, on which formats are compared: that takes fewer than numbers do that are fitted to it.
+/// The most windows on which formats are compared, evenly spread over the text: that takes fewer than numbers do that are fitted to it.
 const WINDOWS: usize = 16;
 /// Rows of a matrix whose rounding is tried.
 const SAMPLE: usize = 48;

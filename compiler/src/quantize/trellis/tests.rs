@@ -89,6 +89,8 @@ fn what_a_search_returns_is_what_its_numbers_mean() {
                 assert!(count < 5 || found[lane].state_after(count) == state, "{kind:?} {count}: {state}");
             }
         }
+        let free = *work.search(&code, &places, &[], Ends::default());
+        assert_eq!(work.least_costs(&code, &places), free.map(|found| found.cost), "{kind:?} {count}");
     }
 }
 
