@@ -6,7 +6,7 @@ mod product;
 
 pub use factor::Factor;
 pub use gram::{add_gram, add_product};
-pub use product::{Side, add_dense};
+pub use product::{Panels, Side, add_dense, add_packed};
 
 /// Lanes of a sum: enough to fill vector registers, so that a dot product does not wait for its own additions.
 const LANES: usize = 16;
@@ -25,6 +25,41 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
             }
             let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
             sums.iter().sum::<f32>() + rest
+        },
+    )
+}
+
+/// The sum of `term` of each number, in as many lanes as [`dot`].
+pub fn sum_of(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+    wide(
+        #[inline(always)]
+        || {
+            let (values, rest) = values.as_chunks::<LANES>();
+            let mut sums = [0.0; LANES];
+            for values in values {
+                for (sum, value) in sums.iter_mut().zip(values) {
+                    *sum += term(*value);
+                }
+            }
+            sums.iter().sum::<f32>() + rest.iter().map(|value| term(*value)).sum::<f32>()
+        },
+    )
+}
+
+/// The largest number; infinitely little where there is none.
+pub fn largest(values: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    wide(
+        #[inline(always)]
+        || {
+            let (values, rest) = values.as_chunks::<LANES>();
+            let mut most = [f32::NEG_INFINITY; LANES];
+            for values in values {
+                for (most, value) in most.iter_mut().zip(values) {
+                    *most = larger(*most, *value);
+                }
+            }
+            most.iter().chain(rest).fold(f32::NEG_INFINITY, |most, value| larger(most, *value))
         },
     )
 }

@@ -66,15 +66,53 @@ impl<'a> Side<'a> {
     }
 }
 
+/// A right side that is packed once for many products.
+pub struct Panels {
+    /// Of each [`WIDE`] vectors, number after number.
+    packed: Vec<[f32; WIDE]>,
+    vectors: usize,
+    depth: usize,
+}
+
+impl Panels {
+    pub fn of(side: Side) -> Panels {
+        let (vectors, depth) = (side.vectors(), side.depth());
+        let mut packed = vec![[0.0; WIDE]; vectors.div_ceil(WIDE) * depth];
+        let panels = packed.chunks_exact_mut(depth.max(1)).zip((0..).step_by(WIDE));
+        panels.for_each(|(panel, first)| side.pack(first, 0, panel));
+        Panels { packed, vectors, depth }
+    }
+
+    /// As [`Side::pack`] makes them, here from `first` on, a multiple of [`WIDE`].
+    fn part(&self, first: usize, begin: usize, deep: usize) -> &[[f32; WIDE]] {
+        &self.packed[first / WIDE * self.depth..][begin..][..deep]
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Right<'a> {
+    Side(Side<'a>),
+    Panels(&'a Panels),
+}
+
 /// Adds to `out[i][j]` the product of vector `i` of the left side and vector `j` of the right.
 pub fn add_dense(out: &mut [f32], left: Side, right: Side) {
-    add_products(out, left, right, super::has_many_registers());
+    add_products(out, left, Right::Side(right), super::has_many_registers());
+}
+
+/// The same with a right side that is packed.
+pub fn add_packed(out: &mut [f32], left: Side, right: &Panels) {
+    add_products(out, left, Right::Panels(right), super::has_many_registers());
 }
 
 /// As many panels meet a band at a time as there are registers for.
-fn add_products(out: &mut [f32], left: Side, right: Side, many_registers: bool) {
-    let (tall, wide, depth) = (left.vectors(), right.vectors(), left.depth());
-    debug_assert_eq!((out.len(), right.depth()), (tall * wide, depth));
+fn add_products(out: &mut [f32], left: Side, right: Right, many_registers: bool) {
+    let (tall, depth) = (left.vectors(), left.depth());
+    let (wide, right_depth) = match right {
+        Right::Side(side) => (side.vectors(), side.depth()),
+        Right::Panels(panels) => (panels.vectors, panels.depth),
+    };
+    debug_assert_eq!((out.len(), right_depth), (tall * wide, depth));
     let bands = tall.div_ceil(TALL);
     let mut packed = vec![[0.0; TALL]; bands * DEEP.min(depth)];
     let mut panels = [(); 2].map(|()| vec![[0.0; WIDE]; DEEP.min(depth)]);
@@ -83,9 +121,17 @@ fn add_products(out: &mut [f32], left: Side, right: Side, many_registers: bool) 
         let packed = &mut packed[..bands * deep];
         packed.chunks_exact_mut(deep).enumerate().for_each(|(band, packed)| left.pack(band * TALL, begin, packed));
         for first in (0..wide).step_by(2 * WIDE) {
-            let [a, b] = panels.each_mut().map(|panel| &mut panel[..deep]);
-            right.pack(first, begin, a);
-            right.pack((first + WIDE).min(wide), begin, b);
+            // The second one may begin where there is no vector any more.
+            let firsts = [first, first + WIDE];
+            let [a, b] = match right {
+                Right::Panels(right) if firsts[1] < wide => firsts.map(|first| right.part(first, begin, deep)),
+                Right::Panels(right) => [right.part(first, begin, deep); 2],
+                Right::Side(right) => {
+                    let each = panels.iter_mut().zip(firsts);
+                    each.for_each(|(panel, first)| right.pack(first.min(wide), begin, &mut panel[..deep]));
+                    panels.each_ref().map(|panel| &panel[..deep])
+                }
+            };
             for (band, out) in packed.chunks_exact(deep).zip(out.chunks_mut(TALL * wide)) {
                 two_panels(band, [a, b], out, wide, first, many_registers);
             }
@@ -93,8 +139,8 @@ fn add_products(out: &mut [f32], left: Side, right: Side, many_registers: bool) 
     }
 }
 
-/// Adds to columns `first..` of some rows of `size` numbers.
-fn two_panels(
+/// Adds to columns `first..` of some rows of `size` numbers; of the second panel as far as there are any left.
+pub(super) fn two_panels(
     band: &[[f32; TALL]],
     [a, b]: [&[[f32; WIDE]]; 2],
     out: &mut [f32],
@@ -148,10 +194,11 @@ mod tests {
             let (a_columns, b_columns) = (transposed(&a, tall, depth), transposed(&b, wide, depth));
             for left in [Side::rows(&a, depth), Side::columns(&a_columns, tall)] {
                 for right in [Side::rows(&b, depth), Side::columns(&b_columns, wide)] {
-                    let [mut out, mut few] = [(); 2].map(|()| vec![1.0; tall * wide]);
-                    add_products(&mut out, left, right, true);
-                    add_products(&mut few, left, right, false);
-                    assert_eq!(out, few);
+                    let [mut out, mut few, mut packed] = [(); 3].map(|()| vec![1.0; tall * wide]);
+                    add_products(&mut out, left, Right::Side(right), true);
+                    add_products(&mut few, left, Right::Side(right), false);
+                    add_packed(&mut packed, left, &Panels::of(right));
+                    assert!(out == few && out == packed, "{tall} {wide} {depth}");
                     for (at, found) in out.iter().enumerate() {
                         let (a, b) = (&a[at / wide * depth..][..depth], &b[at % wide * depth..][..depth]);
                         let sum: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();

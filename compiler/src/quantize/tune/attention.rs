@@ -1,6 +1,8 @@
 //! Causal attention of one window, and the way back. Heads are taken one after the other.
 
-use crate::linalg::{Side, add_dense};
+use tc_kernels::exp::exp;
+
+use crate::linalg::{Side, add_dense, dot, largest, sum_of, wide};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
@@ -19,47 +21,67 @@ pub struct Qkv {
     pub v: Vec<f32>,
 }
 
+/// Positions whose products are made together, with all that any of them sees.
+const BLOCK: usize = 128;
+
+/// From where to where blocks are, and their part of the shares: for each position a row of as many numbers as the block's last one sees.
+fn blocks(positions: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..positions).step_by(BLOCK).map(move |begin| (begin, (begin + BLOCK).min(positions)))
+}
+
 impl Attention {
-    /// What the heads make, and how much each position took from each, head after head.
+    /// What the heads make, and how much each position took from each, block after block of head after head.
     pub fn forward(&self, qkv: &Qkv) -> (Vec<f32>, Vec<f32>) {
-        let (size, positions) = (self.head_dim, qkv.q.len() / (self.heads * self.head_dim));
+        let (size, positions) = (self.head_dim, self.positions(qkv));
         let mut mixed = vec![0.0; qkv.q.len()];
-        let mut shares = vec![0.0; self.heads * positions * positions];
-        for (head, shares) in shares.chunks_exact_mut(positions * positions).enumerate() {
+        let mut shares = vec![0.0; self.heads * shares_of_head(positions)];
+        for (head, mut rest) in shares.chunks_exact_mut(shares_of_head(positions)).enumerate() {
             let [q, k, v] = self.of_head(qkv, head);
-            add_dense(shares, Side::rows(&q, size), Side::rows(&k, size));
-            shares.chunks_exact_mut(positions).enumerate().for_each(|(at, row)| self.softmax(row, at));
             let mut out = vec![0.0; positions * size];
-            add_dense(&mut out, Side::rows(shares, positions), Side::columns(&v, size));
+            for (begin, end) in blocks(positions) {
+                let shares = rest.split_off_mut(..(end - begin) * end).unwrap_or_default();
+                add_dense(shares, Side::rows(&q[begin * size..end * size], size), Side::rows(&k[..end * size], size));
+                shares.chunks_exact_mut(end).zip(begin..).for_each(|(row, at)| self.softmax(row, at));
+                let out = &mut out[begin * size..end * size];
+                add_dense(out, Side::rows(shares, end), Side::columns(&v[..end * size], size));
+            }
             add_to_head(&mut mixed, self.heads, head, &out, size);
         }
         (mixed, shares)
     }
 
     pub fn backward(&self, qkv: &Qkv, shares: &[f32], d_mixed: &[f32]) -> Qkv {
-        let (size, positions) = (self.head_dim, qkv.q.len() / (self.heads * self.head_dim));
+        let (size, positions) = (self.head_dim, self.positions(qkv));
         let zeros = |like: &Vec<f32>| vec![0.0; like.len()];
         let mut d = Qkv { q: zeros(&qkv.q), k: zeros(&qkv.k), v: zeros(&qkv.v) };
-        for (head, shares) in shares.chunks_exact(positions * positions).enumerate() {
+        for (head, mut rest) in shares.chunks_exact(shares_of_head(positions)).enumerate() {
             let [q, k, v] = self.of_head(qkv, head);
             let d_out = take_head(d_mixed, self.heads, head, size);
-            let mut d_scores = vec![0.0; positions * positions];
-            add_dense(&mut d_scores, Side::rows(&d_out, size), Side::rows(&v, size));
-            for (row, shares) in d_scores.chunks_exact_mut(positions).zip(shares.chunks_exact(positions)) {
-                let mean: f32 = row.iter().zip(shares).map(|(d, share)| d * share).sum();
-                row.iter_mut().zip(shares).for_each(|(d, share)| *d = share * (*d - mean) * self.scale);
-            }
             let zero = || vec![0.0; positions * size];
             let [mut dq, mut dk, mut dv] = [zero(), zero(), zero()];
-            add_dense(&mut dq, Side::rows(&d_scores, positions), Side::columns(&k, size));
-            add_dense(&mut dk, Side::columns(&d_scores, positions), Side::columns(&q, size));
-            add_dense(&mut dv, Side::columns(shares, positions), Side::columns(&d_out, size));
+            for (begin, end) in blocks(positions) {
+                let shares = rest.split_off(..(end - begin) * end).unwrap_or_default();
+                let (block, seen) = (begin * size..end * size, ..end * size);
+                let mut d_scores = vec![0.0; shares.len()];
+                add_dense(&mut d_scores, Side::rows(&d_out[block.clone()], size), Side::rows(&v[seen], size));
+                for (row, shares) in d_scores.chunks_exact_mut(end).zip(shares.chunks_exact(end)) {
+                    let mean = dot(row, shares);
+                    row.iter_mut().zip(shares).for_each(|(d, share)| *d = share * (*d - mean) * self.scale);
+                }
+                add_dense(&mut dq[block.clone()], Side::rows(&d_scores, end), Side::columns(&k[seen], size));
+                add_dense(&mut dk[seen], Side::columns(&d_scores, end), Side::columns(&q[block.clone()], size));
+                add_dense(&mut dv[seen], Side::columns(shares, end), Side::columns(&d_out[block], size));
+            }
             let kv_head = head * self.kv_heads / self.heads;
             add_to_head(&mut d.q, self.heads, head, &dq, size);
             add_to_head(&mut d.k, self.kv_heads, kv_head, &dk, size);
             add_to_head(&mut d.v, self.kv_heads, kv_head, &dv, size);
         }
         d
+    }
+
+    fn positions(&self, qkv: &Qkv) -> usize {
+        qkv.q.len() / (self.heads * self.head_dim)
     }
 
     fn of_head(&self, qkv: &Qkv, head: usize) -> [Vec<f32>; 3] {
@@ -74,15 +96,24 @@ impl Attention {
         let (before, seen) = seen.split_at_mut((at + 1).saturating_sub(self.sees));
         before.fill(0.0);
         later.fill(0.0);
-        let largest = seen.iter().fold(f32::NEG_INFINITY, |largest, x| largest.max(*x));
-        seen.iter_mut().for_each(|x| *x = ((*x - largest) * self.scale).exp());
-        let inverse = seen.iter().sum::<f32>().recip();
+        let largest = largest(seen);
+        wide(
+            #[inline(always)]
+            || seen.iter_mut().for_each(|x| *x = exp((*x - largest) * self.scale)),
+        );
+        let inverse = sum_of(seen, |x| x).recip();
         seen.iter_mut().for_each(|x| *x *= inverse);
     }
 }
 
+fn shares_of_head(positions: usize) -> usize {
+    blocks(positions).map(|(begin, end)| (end - begin) * end).sum()
+}
+
 fn take_head(values: &[f32], heads: usize, head: usize, size: usize) -> Vec<f32> {
-    values.chunks_exact(heads * size).flat_map(|row| &row[head * size..][..size]).copied().collect()
+    let mut taken = Vec::with_capacity(values.len() / heads);
+    values.chunks_exact(heads * size).for_each(|row| taken.extend_from_slice(&row[head * size..][..size]));
+    taken
 }
 
 fn add_to_head(values: &mut [f32], heads: usize, head: usize, added: &[f32], size: usize) {

@@ -2,7 +2,9 @@
 
 use tc_kernels::layout::Format;
 
+use super::layer::Linear;
 use crate::checkpoint::{CheckpointError, Grid, GridRow, Scratch, Tensor};
+use crate::linalg::dot;
 use crate::quantize::{as_f16, up_to_f16};
 
 /// Adam's decay of the mean slope and of its square: short, since there are few steps.
@@ -32,13 +34,20 @@ impl Factors {
         }
     }
 
-    /// How a loss changes with the factors, from how it changes with `weights`, which are multiplied by them.
-    pub fn slopes(&self, weights: &[f32], changes: &[f32], cols: usize) -> Vec<f32> {
+    /// How a loss changes with the factors of a matrix, which has them in it: it reads `x`, gives `y`, and `dy` is how the loss changes with that.
+    pub fn slopes(&self, linear: &Linear, x: &[f32], y: &[f32], dy: &[f32]) -> Vec<f32> {
+        let changes = match shared(self.grid) >= linear.cols {
+            true => linear.row_changes(y, dy),
+            false => self.segment_changes(&linear.weights, &linear.change(x, dy), linear.cols),
+        };
+        changes.iter().zip(&self.values).map(|(change, factor)| change / factor).collect()
+    }
+
+    fn segment_changes(&self, weights: &[f32], changes: &[f32], cols: usize) -> Vec<f32> {
         let len = shared(self.grid);
         let rows = weights.chunks_exact(cols).zip(changes.chunks_exact(cols));
         let segments = rows.flat_map(|(weights, changes)| weights.chunks(len).zip(changes.chunks(len)));
-        let along = |(weights, changes): (&[f32], &[f32])| weights.iter().zip(changes).map(|(a, b)| a * b).sum::<f32>();
-        segments.zip(&self.values).map(|(segment, factor)| along(segment) / factor).collect()
+        segments.map(|(weights, changes)| dot(weights, changes)).collect()
     }
 
     /// A step of Adam (Kingma and Ba 2015), the `step`th from 1 on.

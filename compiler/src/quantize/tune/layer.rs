@@ -2,7 +2,7 @@
 
 use super::attention::{Attention, Qkv};
 use super::ops::{Angles, rms_norm, rms_norm_back, swiglu, swiglu_back};
-use crate::linalg::{Side, add_dense};
+use crate::linalg::{Panels, Side, add_dense, add_packed};
 
 /// The order of a layer's matrices.
 pub const LINEARS: [&str; 7] = ["q", "k", "v", "o", "gate", "up", "down"];
@@ -12,6 +12,7 @@ pub struct Linear {
     pub weights: Vec<f32>,
     pub cols: usize,
     pub bias: Option<Vec<f32>>,
+    packed: Panels,
 }
 
 pub struct Layer<'a> {
@@ -35,11 +36,13 @@ pub struct Trace {
     qkv: Qkv,
     shares: Vec<f32>,
     mixed: Vec<f32>,
+    o: Vec<f32>,
     middle: Vec<f32>,
     ffn_in: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
     inner: Vec<f32>,
+    down: Vec<f32>,
     pub out: Vec<f32>,
 }
 
@@ -50,6 +53,11 @@ pub struct Changes {
 }
 
 impl Linear {
+    pub fn new(weights: Vec<f32>, cols: usize, bias: Option<Vec<f32>>) -> Linear {
+        let packed = Panels::of(Side::rows(&weights, cols));
+        Linear { weights, cols, bias, packed }
+    }
+
     pub fn rows(&self) -> usize {
         self.weights.len() / self.cols
     }
@@ -60,7 +68,7 @@ impl Linear {
             Some(bias) => bias.repeat(tokens),
             None => vec![0.0; tokens * rows],
         };
-        add_dense(&mut out, Side::rows(x, self.cols), Side::rows(&self.weights, self.cols));
+        add_packed(&mut out, Side::rows(x, self.cols), &self.packed);
         out
     }
 
@@ -69,6 +77,21 @@ impl Linear {
         let mut change = vec![0.0; self.weights.len()];
         add_dense(&mut change, Side::columns(dy, self.rows()), Side::columns(x, self.cols));
         change
+    }
+
+    /// How a loss changes with a factor of each row, from what they gave.
+    pub fn row_changes(&self, y: &[f32], dy: &[f32]) -> Vec<f32> {
+        let rows = self.rows();
+        let mut changes = vec![0.0; rows];
+        for (y, dy) in y.chunks_exact(rows).zip(dy.chunks_exact(rows)) {
+            changes.iter_mut().zip(y.iter().zip(dy)).for_each(|(change, (y, dy))| *change += y * dy);
+        }
+        if let Some(bias) = &self.bias {
+            for dy in dy.chunks_exact(rows) {
+                changes.iter_mut().zip(bias.iter().zip(dy)).for_each(|(change, (bias, dy))| *change -= bias * dy);
+            }
+        }
+        changes
     }
 
     /// Adds to `dx`.
@@ -92,23 +115,24 @@ impl Layer<'_> {
         };
         let qkv = Qkv { q: turned(&plain_q, 0, q), k: turned(&plain_k, 1, k), v: v.forward(&attn_in) };
         let (mixed, shares) = self.attention.forward(&qkv);
-        let middle = self.residual(x, &o.forward(&mixed));
+        let o = o.forward(&mixed);
+        let middle = self.residual(x, &o);
         let ffn_in = rms_norm(&middle, &self.ffn_norm, self.eps);
         let (gate, up) = (gate.forward(&ffn_in), up.forward(&ffn_in));
         let inner = swiglu(&gate, &up);
-        let out = self.residual(&middle, &down.forward(&inner));
-        Trace { attn_in, plain_q, plain_k, qkv, shares, mixed, middle, ffn_in, gate, up, inner, out }
+        let down = down.forward(&inner);
+        let out = self.residual(&middle, &down);
+        Trace { attn_in, plain_q, plain_k, qkv, shares, mixed, o, middle, ffn_in, gate, up, inner, down, out }
     }
 
     /// `x` is what `trace` began with.
-    pub fn backward(&self, x: &[f32], trace: &mut Trace, d_out: &[f32]) -> Changes {
+    pub fn backward(&self, x: &[f32], trace: &Trace, d_out: &[f32]) -> Changes {
         let [q, k, v, o, gate, up, down] = &self.linears;
         let scaled = |values: &[f32]| -> Vec<f32> { values.iter().map(|d| d * self.residual_multiplier).collect() };
         let d_down = scaled(d_out);
         let mut d_inner = vec![0.0; trace.inner.len()];
         down.backward(&d_down, &mut d_inner);
-        let (mut d_gate, mut d_up) = (std::mem::take(&mut trace.gate), std::mem::take(&mut trace.up));
-        swiglu_back(&mut d_gate, &mut d_up, &d_inner);
+        let [d_gate, d_up] = swiglu_back(&trace.gate, &trace.up, &d_inner);
         let mut d_ffn_in = vec![0.0; trace.ffn_in.len()];
         gate.backward(&d_gate, &mut d_ffn_in);
         up.backward(&d_up, &mut d_ffn_in);
@@ -152,5 +176,10 @@ impl Trace {
     pub fn inputs(&self) -> [&[f32]; 7] {
         let (attention, ffn) = (&*self.attn_in, &*self.ffn_in);
         [attention, attention, attention, &self.mixed, ffn, ffn, &self.inner]
+    }
+
+    /// What each of them gave, before norms and rotation.
+    pub fn outputs(&self) -> [&[f32]; 7] {
+        [&self.plain_q, &self.plain_k, &self.qkv.v, &self.o, &self.gate, &self.up, &self.down]
     }
 }

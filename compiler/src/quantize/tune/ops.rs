@@ -1,5 +1,9 @@
 //! What a layer does between its products, and the way back: from how a loss changes with what comes out to how it changes with what goes in.
 
+use tc_kernels::exp::exp;
+
+use crate::linalg::{dot, sum_of, wide};
+
 /// `x / sqrt(mean x² + eps) * gain` of each `gain.len()` numbers.
 pub fn rms_norm(x: &[f32], gain: &[f32], eps: f32) -> Vec<f32> {
     let mut out = Vec::with_capacity(x.len());
@@ -15,35 +19,48 @@ pub fn rms_norm_back(x: &[f32], gain: &[f32], eps: f32, dy: &[f32], dx: &mut [f3
     let size = gain.len();
     for ((x, dy), dx) in x.chunks_exact(size).zip(dy.chunks_exact(size)).zip(dx.chunks_exact_mut(size)) {
         let inverse = inverse_rms(x, eps);
-        let along: f32 = x.iter().zip(dy).zip(gain).map(|((x, dy), gain)| x * dy * gain).sum();
-        let shared = along * inverse * inverse * inverse / size as f32;
-        for (dx, ((x, dy), gain)) in dx.iter_mut().zip(x.iter().zip(dy).zip(gain)) {
-            *dx += inverse * gain * dy - shared * x;
+        let d_scaled: Vec<f32> = dy.iter().zip(gain).map(|(dy, gain)| dy * gain).collect();
+        let shared = dot(x, &d_scaled) * inverse * inverse * inverse / size as f32;
+        for (dx, (x, d_scaled)) in dx.iter_mut().zip(x.iter().zip(&d_scaled)) {
+            *dx += inverse * d_scaled - shared * x;
         }
     }
 }
 
 fn inverse_rms(row: &[f32], eps: f32) -> f32 {
-    let squares: f32 = row.iter().map(|x| x * x).sum();
+    let squares = sum_of(row, |x| x * x);
     (squares / row.len() as f32 + eps).sqrt().recip()
 }
 
 /// `silu(gate) * up`.
 pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
-    gate.iter().zip(up).map(|(gate, up)| gate * sigmoid(*gate) * up).collect()
+    wide(
+        #[inline(always)]
+        || gate.iter().zip(up).map(|(gate, up)| gate * sigmoid(*gate) * up).collect(),
+    )
 }
 
-/// Turns the gate into what it changes, and the same of `up`; `dy` is what their product does.
-pub fn swiglu_back(gate: &mut [f32], up: &mut [f32], dy: &[f32]) {
-    for ((gate, up), dy) in gate.iter_mut().zip(up).zip(dy) {
-        let (x, s) = (*gate, sigmoid(*gate));
-        *gate = dy * *up * s * (1.0 + x * (1.0 - s));
-        *up = dy * x * s;
-    }
+/// What the gate changes, and what `up` does; `dy` is what their product does.
+pub fn swiglu_back(gate: &[f32], up: &[f32], dy: &[f32]) -> [Vec<f32>; 2] {
+    let mut changes = [vec![0.0; gate.len()], vec![0.0; up.len()]];
+    let [d_gate, d_up] = &mut changes;
+    wide(
+        #[inline(always)]
+        || {
+            let read = gate.iter().zip(up).zip(dy);
+            for ((d_gate, d_up), ((x, up), dy)) in d_gate.iter_mut().zip(d_up).zip(read) {
+                let s = sigmoid(*x);
+                *d_gate = dy * up * s * (1.0 + x * (1.0 - s));
+                *d_up = dy * x * s;
+            }
+        },
+    );
+    changes
 }
 
+#[inline(always)]
 fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
+    1.0 / (1.0 + exp(-x))
 }
 
 /// The angles of rotary embeddings, a row for each position: their cosines, and their sines.

@@ -9,6 +9,7 @@ use super::layer::{LINEARS, Layer, Linear};
 use super::ops::Angles;
 use crate::checkpoint::Tensor;
 use crate::config::{ModelConfig, RopeScaling};
+use crate::linalg::{Panels, Side};
 use crate::models::inverse_frequencies;
 use crate::parallel;
 use crate::quantize::calibrated::{Job, layer_name};
@@ -129,10 +130,10 @@ impl<'a> Student<'a> {
         };
         let exact = self.job.tensors.get("head").map_or_else(|| named(self.job.tensors, "embed"), Ok)?;
         let head = Head {
+            exact: Panels::of(Side::rows(&multiplied(exact)?, config.dim)),
             norm: named(self.tensors, "norm")?.read_vector()?,
             eps: config.norm_eps,
             table: multiplied(named(self.tensors, self.head)?)?,
-            exact: multiplied(exact)?,
         };
         parallel::for_each(visits.iter_mut(), |visit| {
             let (divergence, change) = head.divergence(&visit.now, self.window(self.exact, visit.window));
@@ -153,12 +154,12 @@ impl<'a> Student<'a> {
         let of_linears = names.each_ref().map(|name| factors.get(name));
         parallel::for_each(visits.iter_mut(), |visit| {
             let read = visit.read.pop().unwrap_or_default();
-            let mut trace = layer.forward(&read);
-            let changes = layer.backward(&read, &mut trace, &visit.now);
+            let trace = layer.forward(&read);
+            let changes = layer.backward(&read, &trace, &visit.now);
             for (at, (factors, linear)) in of_linears.iter().zip(&layer.linears).enumerate() {
                 let Some(factors) = factors else { continue };
-                let of_weights = linear.change(trace.inputs()[at], &changes.outputs[at]);
-                visit.slopes[at] = factors.slopes(&linear.weights, &of_weights, linear.cols);
+                let (x, y, dy) = (trace.inputs()[at], trace.outputs()[at], &changes.outputs[at]);
+                visit.slopes[at] = factors.slopes(linear, x, y, dy);
             }
             visit.now = changes.input;
         });
@@ -198,7 +199,7 @@ impl<'a> Student<'a> {
             factors.apply(&mut weights, tensor.cols());
         }
         let bias = self.tensors.get(&format!("{name}.bias")).map(Tensor::read_vector).transpose()?;
-        Ok(Linear { weights, cols: tensor.cols(), bias })
+        Ok(Linear::new(weights, tensor.cols(), bias))
     }
 }
 

@@ -12,6 +12,7 @@ use super::{obstacle, tune, visited};
 use crate::checkpoint::Tensor;
 use crate::config::{ModelConfig, RopeScaling, Window};
 use crate::emit::Progress;
+use crate::linalg::{Panels, Side};
 use crate::models::inverse_frequencies;
 use crate::quantize::calibrated::{Job, Quantized};
 use crate::quantize::{QuantizeError, matrix};
@@ -46,8 +47,7 @@ fn norms_and_gates_go_back() {
     check_slopes("norm", &x, &dx, |x| weighted(&rms_norm(x, &gain, 1e-3), &dy));
 
     let (gate, up) = (noise(4, 60), noise(5, 60));
-    let (mut d_gate, mut d_up) = (gate.clone(), up.clone());
-    swiglu_back(&mut d_gate, &mut d_up, &dy);
+    let [d_gate, d_up] = swiglu_back(&gate, &up, &dy);
     check_slopes("gate", &gate, &d_gate, |gate| weighted(&swiglu(gate, &up), &dy));
     check_slopes("up", &up, &d_up, |up| weighted(&swiglu(&gate, up), &dy));
 }
@@ -67,9 +67,8 @@ fn turns_go_back() {
 
 #[test]
 fn attention_goes_back() {
-    for sees in [usize::MAX, 3] {
+    for (sees, positions) in [(usize::MAX, 7), (3, 7), (150, 300)] {
         let attention = Attention { heads: 4, kv_heads: 2, head_dim: 6, scale: 0.7, sees };
-        let positions = 7;
         let qkv = Qkv { q: noise(1, 24 * positions), k: noise(2, 12 * positions), v: noise(3, 12 * positions) };
         let d_mixed = noise(4, 24 * positions);
         let (_, shares) = attention.forward(&qkv);
@@ -88,22 +87,22 @@ fn attention_goes_back() {
 fn the_head_goes_back() {
     let (dim, vocab, tokens) = (8, 11, 5);
     let table = noise(1, vocab * dim);
-    let exact = table.iter().zip(noise(2, vocab * dim)).map(|(a, b)| a + 0.3 * b).collect();
-    let head = Head { norm: noise(3, dim), eps: 1e-3, table, exact };
+    let packed = |table: &[f32]| Panels::of(Side::rows(table, dim));
+    let exact: Vec<f32> = table.iter().zip(noise(2, vocab * dim)).map(|(a, b)| a + 0.3 * b).collect();
+    let head = Head { norm: noise(3, dim), eps: 1e-3, table, exact: packed(&exact) };
     let (x, wanted) = (noise(4, tokens * dim), noise(5, tokens * dim));
     let (divergence, slopes) = head.divergence(&x, &wanted);
     assert!(divergence > 0.0);
     check_slopes("head", &x, &slopes, |x| head.divergence(x, &wanted).0);
-    let same = Head { exact: head.table.clone(), ..head };
+    let same = Head { exact: packed(&head.table), ..head };
     assert!(same.divergence(&x, &x).0.abs() < 1e-5);
 }
 
 fn layer<'a>(config: &ModelConfig, angles: &'a Angles) -> Layer<'a> {
     let (dim, q, kv, ffn) = (config.dim, config.q_width(), config.kv_width(), config.ffn);
-    let linear = |seed: u32, [rows, cols]: [usize; 2]| Linear {
-        weights: noise(seed, rows * cols).iter().map(|w| 2.0 * w / (cols as f32).sqrt()).collect(),
-        cols,
-        bias: Some(noise(seed + 50, rows)),
+    let linear = |seed: u32, [rows, cols]: [usize; 2]| {
+        let weights = noise(seed, rows * cols).iter().map(|w| 2.0 * w / (cols as f32).sqrt()).collect();
+        Linear::new(weights, cols, Some(noise(seed + 50, rows)))
     };
     let shapes = [[q, dim], [kv, dim], [kv, dim], [dim, q], [ffn, dim], [ffn, dim], [dim, ffn]];
     let mut seed = 10;
@@ -130,20 +129,28 @@ fn a_layer_goes_back_to_its_input_and_to_each_matrix() {
         let angles = Angles::new(&inverse_frequencies(&config.rope, config.head_dim), 1.0, 6);
         let mut layer = layer(&config, &angles);
         let (x, d_out) = (noise(1, 6 * config.dim), noise(2, 6 * config.dim));
-        let mut trace = layer.forward(&x);
-        let changes = layer.backward(&x, &mut trace, &d_out);
+        let trace = layer.forward(&x);
+        let changes = layer.backward(&x, &trace, &d_out);
         check_slopes("input", &x, &changes.input, |x| weighted(&layer.forward(x).out, &d_out));
         for at in 0..layer.linears.len() {
-            let slopes = layer.linears[at].change(trace.inputs()[at], &changes.outputs[at]);
-            let weights = layer.linears[at].weights.clone();
+            let linear = &layer.linears[at];
+            let (weights, cols) = (linear.weights.clone(), linear.cols);
+            let slopes = linear.change(trace.inputs()[at], &changes.outputs[at]);
+            let along = |(weights, slopes): (&[f32], &[f32])| weights.iter().zip(slopes).map(|(a, b)| a * b).sum();
+            let by_rows: Vec<f32> = weights.chunks(cols).zip(slopes.chunks(cols)).map(along).collect();
+            let rows = linear.row_changes(trace.outputs()[at], &changes.outputs[at]);
+            assert!(
+                by_rows.iter().zip(&rows).all(|(a, b)| (a - b).abs() < 1e-3 * (1.0 + a.abs())),
+                "{by_rows:?} {rows:?}"
+            );
             // The loss wants a layer of its own, so directions are tried one by one.
             let directions = std::cell::RefCell::new(&mut layer);
             check_slopes(super::LINEARS[at], &weights, &slopes, |weights| {
                 let mut layer = directions.borrow_mut();
-                layer.linears[at].weights = weights.to_vec();
+                layer.linears[at] = Linear::new(weights.to_vec(), cols, layer.linears[at].bias.take());
                 weighted(&layer.forward(&x).out, &d_out)
             });
-            layer.linears[at].weights = weights;
+            layer.linears[at] = Linear::new(weights, cols, layer.linears[at].bias.take());
         }
     }
 }
@@ -157,7 +164,11 @@ struct Rounded {
 
 impl Rounded {
     fn new(kind: &str) -> Rounded {
-        let config = ModelConfig { qkv_bias: true, qk_norm: true, ..tiny_config() };
+        let mut config = ModelConfig { qkv_bias: true, qk_norm: true, ..tiny_config() };
+        if kind.starts_with('t') {
+            // Whole steps of a trellis.
+            config = ModelConfig { dim: 64, head_dim: 16, ffn: 96, ..config };
+        }
         let json =
             format!(r#"{{"linear:kind": {{"kind": "{kind}", "method": "gptq"}}, "embedding:kind": {{"kind": "i8"}}}}"#);
         let windows = (0..10).map(|i| (0..24).map(|at| (7 * at + 11 * i + at * at * i) % 50).collect()).collect();
@@ -189,7 +200,7 @@ fn numbers(quantized: &Quantized) -> Vec<Vec<f32>> {
 
 #[test]
 fn tuning_brings_a_model_closer_to_its_floats_and_is_the_same_each_time() {
-    for kind in ["n3", "k2", "i2min"] {
+    for kind in ["n3", "k2", "i2min", "t3"] {
         let model = Rounded::new(kind);
         let (quantized, divergences) = model.tuned(24 * 8 * 40, &|_, _| ControlFlow::Continue(())).unwrap();
         let (first, last) = (divergences[0], divergences[divergences.len() - 1]);
