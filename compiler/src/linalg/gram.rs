@@ -1,5 +1,6 @@
 //! `XᵀX` and `XᵀY`, which are what most of the time of a calibration goes into.
 
+use super::product::two_panels;
 use crate::parallel;
 
 /// A tile of the result is summed in registers: `TALL` by `WIDE`, which with AVX2 are twelve of sixteen.
@@ -26,14 +27,8 @@ fn add(out: &mut [f32], x: &[&[f32]], width: usize, y: &[&[f32]], size: usize, f
         let bands = out[..width * size].chunks_mut(TALL * size).enumerate();
         parallel::for_each(bands, |(band, out)| {
             let left: Vec<[f32; TALL]> = panel(x, band * TALL);
-            for (index, right) in panels.iter().enumerate().skip(first(band)) {
-                let sums = super::wide(
-                    #[inline(always)]
-                    || multiply(&left, [right]),
-                );
-                for (out, [sums]) in out.chunks_mut(size).zip(sums) {
-                    out[index * WIDE..].iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
-                }
+            for (pair, first) in panels[first(band)..].chunks(2).zip((first(band) * WIDE..).step_by(2 * WIDE)) {
+                two_panels(&left, [&pair[0], &pair[pair.len() - 1]], out, size, first, super::has_many_registers());
             }
         });
     }
@@ -41,7 +36,10 @@ fn add(out: &mut [f32], x: &[&[f32]], width: usize, y: &[&[f32]], size: usize, f
 
 /// `N` columns from `first` on of all rows; columns that are not there are zero.
 fn panel<const N: usize>(rows: &[&[f32]], first: usize) -> Vec<[f32; N]> {
-    let take = |row: &&[f32]| std::array::from_fn(|i| row.get(first + i).copied().unwrap_or(0.0));
+    let take = |row: &&[f32]| match row[first..].first_chunk() {
+        Some(whole) => *whole,
+        None => std::array::from_fn(|i| row.get(first + i).copied().unwrap_or(0.0)),
+    };
     rows.iter().map(take).collect()
 }
 

@@ -54,13 +54,29 @@ impl Half {
     }
 }
 
-/// Half a layer by itself, from rows of [`HIDDEN`]. What it gives is in columns one after the other: the two inputs of its matrices, and
-/// then its output; and again from the start until there are as many columns as tokens.
+/// What half a layer by itself gives, in columns one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gives {
+    /// The two inputs of its matrices. The one that reads the second does nothing then.
+    Inputs,
+    /// The same, and then the half's output.
+    All,
+}
+
+impl Gives {
+    pub fn width(self, half: Half, config: &ModelConfig) -> usize {
+        let output = if self == Gives::All { config.dim } else { 0 };
+        half.widths(config).iter().sum::<usize>() + output
+    }
+}
+
+/// Half a layer by itself, from rows of [`HIDDEN`]. Its columns come again from the start until there are as many as tokens.
 pub fn build_half(
     config: &ModelConfig,
     weights: &Assignment,
     bounds: Bounds,
     (layer, half): (usize, Half),
+    gives: Gives,
     tokens: usize,
 ) -> Result<Graph, InvalidGraph> {
     let mut model = Model { first_layer: layer, ..Model::new(config, weights, bounds) };
@@ -73,9 +89,11 @@ pub fn build_half(
         Half::Ffn => model.ffn_block(x, layer),
     };
     let mut values = std::mem::take(&mut model.inputs);
-    values.push(x);
+    if gives == Gives::All {
+        values.push(x);
+    }
     let mut joined = values.into_iter().reduce(|a, b| model.b.push(Op::ConcatCols { a, b })).unwrap_or(x);
-    let mut width = config.dim + half.widths(config).iter().sum::<usize>();
+    let mut width = gives.width(half, config);
     while width < tokens {
         joined = model.b.push(Op::ConcatCols { a: joined, b: joined });
         width *= 2;

@@ -4,5 +4,5 @@
 mod llama;
 mod rope;
 
-pub use llama::{HIDDEN, Half, build, build_half, build_head};
+pub use llama::{Gives, HIDDEN, Half, build, build_half, build_head};
 pub use rope::{INV_FREQ, inverse_frequencies};

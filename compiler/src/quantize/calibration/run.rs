@@ -11,7 +11,7 @@ use crate::config::ModelConfig;
 use crate::emit::{Artifact, Constant, Constants, pte};
 use crate::export::{CompileError, shape};
 use crate::lower::{ModelShape, lower};
-use crate::models::{HIDDEN, Half, build_half, build_head};
+use crate::models::{Gives, HIDDEN, Half, build_half, build_head};
 use crate::passes;
 use crate::program::CacheShape;
 use crate::quantize::QuantizeError;
@@ -27,20 +27,21 @@ pub struct HalfRun<'a> {
     /// Formats of the matrices; without, they are f32.
     pub weights: Option<&'a Assignment>,
     pub activations: Activations,
+    /// The columns of what is seen.
+    pub gives: Gives,
 }
 
 impl HalfRun<'_> {
-    /// The columns of what `see` gets: see [`build_half`].
     pub fn run(&self, (layer, half): (usize, Half), hidden: &Hidden, see: See) -> Result<(), QuantizeError> {
-        let config = self.config;
-        let width = config.dim + half.widths(config).iter().sum::<usize>();
+        let (config, gives) = (self.config, self.gives);
+        let width = gives.width(half, config);
         let constants = Constants::new(config, self.tensors);
         let options = passes::Options { activations: self.activations };
         let floats = Assignment::default();
         let weights = self.weights.unwrap_or(&floats);
-        for piece in pieces(hidden, PIECE) {
+        for piece in half_pieces(config, half, hidden) {
             let tokens = piece.len() / hidden.dim;
-            let graph = build_half(config, weights, bounds(hidden), (layer, half), tokens);
+            let graph = build_half(config, weights, bounds(hidden), (layer, half), gives, tokens);
             let graph = graph.map_err(CompileError::Build)?;
             run(config, constants.clone(), graph, options, Piece { rows: piece, hidden, width }, see)?;
         }
@@ -48,13 +49,13 @@ impl HalfRun<'_> {
     }
 
     /// Parts of `hidden` that one program takes.
-    pub fn pieces(&self, hidden: &Hidden) -> Vec<Hidden> {
-        pieces(hidden, PIECE).map(|rows| Hidden { rows: rows.to_vec(), ..*hidden }).collect()
+    pub fn pieces(&self, half: Half, hidden: &Hidden) -> Vec<Hidden> {
+        half_pieces(self.config, half, hidden).map(|rows| Hidden { rows: rows.to_vec(), ..*hidden }).collect()
     }
 
     /// All that `see` would get, one row after the other.
     pub fn rows(&self, place: (usize, Half), hidden: &Hidden) -> Result<Vec<f32>, QuantizeError> {
-        let width = self.config.dim + place.1.widths(self.config).iter().sum::<usize>();
+        let width = self.gives.width(place.1, self.config);
         let mut rows = Vec::with_capacity(hidden.rows.len() / hidden.dim * width);
         self.run(place, hidden, &mut |seen| seen.iter().for_each(|row| rows.extend_from_slice(row)))?;
         Ok(rows)
@@ -116,6 +117,12 @@ const PIECE: usize = 8192;
 fn pieces(hidden: &Hidden, width: usize) -> impl Iterator<Item = &[f32]> {
     let windows = (width.min(PIECE) / hidden.window).max(1);
     hidden.rows.chunks(windows * hidden.window * hidden.dim)
+}
+
+/// Of half a layer. Rows without room for so many tokens are repeated, and copied several times on their way; but each program must be made.
+fn half_pieces<'a>(config: &ModelConfig, half: Half, hidden: &'a Hidden) -> impl Iterator<Item = &'a [f32]> + use<'a> {
+    const LEAST: usize = 2048;
+    pieces(hidden, Gives::Inputs.width(half, config).max(LEAST))
 }
 
 fn bounds(hidden: &Hidden) -> Bounds {
