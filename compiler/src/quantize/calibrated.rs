@@ -132,18 +132,15 @@ impl Job<'_> {
         for (readers, seen) in place.1.readers().iter().zip(&seen) {
             self.matrices(weights, &names(readers), Some(seen), quantized)?;
         }
-        let run = HalfRun {
-            weights: Some(weights),
-            activations: self.activations,
-            ..self.floats(&quantized.tensors, Gives::All)
-        };
+        let activations = self.activations;
+        let run = HalfRun { config: self.config, tensors: &quantized.tensors, weights: Some(weights), activations };
         stream.rounded = run.output(place, &stream.rounded)?;
         Ok(())
     }
 
     /// Runs halves with every matrix in f32.
-    pub fn floats<'b>(&'b self, tensors: &'b BTreeMap<String, Tensor>, gives: Gives) -> HalfRun<'b> {
-        HalfRun { config: self.config, tensors, weights: None, activations: Activations::F32, gives }
+    pub fn floats<'b>(&'b self, tensors: &'b BTreeMap<String, Tensor>) -> HalfRun<'b> {
+        HalfRun { config: self.config, tensors, weights: None, activations: Activations::F32 }
     }
 
     /// The inputs of half a layer, with their drift where it is wanted. The exact text goes on to the next half.
@@ -160,11 +157,12 @@ impl Job<'_> {
             drift: drift.then(|| Drift::new(width, residual)),
         };
         let mut seen = [seen(first, 0, drifts[0]), seen(second, config.dim, drifts[1])];
-        let (exact_run, rounded_run) = (self.floats(self.tensors, Gives::All), self.floats(tensors, Gives::Inputs));
+        let (exact_run, rounded_run) = (self.floats(self.tensors), self.floats(tensors));
         let (exact, rounded) = (exact_run.pieces(place.1, &stream.exact), exact_run.pieces(place.1, &stream.rounded));
         let mut next = Vec::with_capacity(stream.exact.rows.len());
         for (exact, rounded) in exact.iter().zip(&rounded) {
-            let (of_exact, of_rounded) = (exact_run.rows(place, exact)?, rounded_run.rows(place, rounded)?);
+            let (of_exact, of_rounded) =
+                (exact_run.rows(place, Gives::All, exact)?, rounded_run.rows(place, Gives::Inputs, rounded)?);
             let of_exact: Vec<&[f32]> = of_exact.chunks(Gives::All.width(place.1, config)).collect();
             let of_rounded: Vec<&[f32]> = of_rounded.chunks(Gives::Inputs.width(place.1, config)).collect();
             next.extend(of_exact.iter().flat_map(|row| &row[first + second..]));
@@ -186,7 +184,7 @@ impl Job<'_> {
     pub fn moments(&self, place: Place, hidden: &Hidden) -> Result<([Moments; 2], Hidden), QuantizeError> {
         let [first, second] = place.1.widths(self.config);
         let (mut moments, mut rows) = ([first, second].map(Moments::new), Vec::with_capacity(hidden.rows.len()));
-        self.floats(self.tensors, Gives::All).run(place, hidden, &mut |seen| {
+        self.floats(self.tensors).run(place, Gives::All, hidden, &mut |seen| {
             let seen = Columns(seen);
             for (moments, range) in moments.iter_mut().zip([0..first, first..first + second]) {
                 moments.add(&seen.range(&range));

@@ -11,7 +11,7 @@ use super::gptq::Gptq;
 use super::*;
 use crate::config::ModelConfig;
 use crate::emit::{Artifact, Constants, pte};
-use crate::models::{Gives, Half};
+use crate::models::Half;
 use crate::recipe::{Activations, Assignment, Group, Method, Recipe, Rule, assign};
 use crate::testing::{noise, tiny_config, tiny_tensors};
 
@@ -217,13 +217,7 @@ fn halves_one_by_one_give_what_the_whole_model_gives() {
     let windows = windows();
     let mut hidden = Hidden::embed(&config, &tensors["embed"], None, &windows).unwrap();
     for place in calibrated::places(&config) {
-        let run = HalfRun {
-            config: &config,
-            tensors: &tensors,
-            weights: None,
-            activations: Activations::F32,
-            gives: Gives::All,
-        };
+        let run = HalfRun { config: &config, tensors: &tensors, weights: None, activations: Activations::F32 };
         hidden = run.output(place, &hidden).unwrap();
     }
     let mut inputs: Vec<f32> = Vec::new();

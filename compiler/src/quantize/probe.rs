@@ -9,7 +9,6 @@ use super::calibration::{Hidden, Moments, logits};
 use super::matrix::{self, Inputs};
 use crate::checkpoint::Tensor;
 use crate::eval::{divergence, log_sum_exp};
-use crate::models::Gives;
 use crate::recipe::{Kind, Method, WeightType};
 
 type Tensors = BTreeMap<String, Tensor>;
@@ -55,11 +54,10 @@ impl Probes {
             for name in names {
                 replace(&mut tensors, name, Some(moments))?;
             }
-            new.push(job.floats(&tensors, Gives::All).output(place, &self.hidden(self.copies[0].clone()))?.rows);
+            new.push(job.floats(&tensors).output(place, &self.hidden(self.copies[0].clone()))?.rows);
         }
         let (size, all) = (self.copies[0].len(), self.hidden(self.copies.concat()));
-        self.copies =
-            job.floats(job.tensors, Gives::All).output(place, &all)?.rows.chunks(size).map(<[f32]>::to_vec).collect();
+        self.copies = job.floats(job.tensors).output(place, &all)?.rows.chunks(size).map(<[f32]>::to_vec).collect();
         self.copies.append(&mut new);
         Ok(())
     }

@@ -27,13 +27,11 @@ pub struct HalfRun<'a> {
     /// Formats of the matrices; without, they are f32.
     pub weights: Option<&'a Assignment>,
     pub activations: Activations,
-    /// The columns of what is seen.
-    pub gives: Gives,
 }
 
 impl HalfRun<'_> {
-    pub fn run(&self, (layer, half): (usize, Half), hidden: &Hidden, see: See) -> Result<(), QuantizeError> {
-        let (config, gives) = (self.config, self.gives);
+    pub fn run(&self, place: (usize, Half), gives: Gives, hidden: &Hidden, see: See) -> Result<(), QuantizeError> {
+        let (config, half) = (self.config, place.1);
         let width = gives.width(half, config);
         let constants = Constants::new(config, self.tensors);
         let options = passes::Options { activations: self.activations };
@@ -41,7 +39,7 @@ impl HalfRun<'_> {
         let weights = self.weights.unwrap_or(&floats);
         for piece in half_pieces(config, half, hidden) {
             let tokens = piece.len() / hidden.dim;
-            let graph = build_half(config, weights, bounds(hidden), (layer, half), gives, tokens);
+            let graph = build_half(config, weights, bounds(hidden), place, gives, tokens);
             let graph = graph.map_err(CompileError::Build)?;
             run(config, constants.clone(), graph, options, Piece { rows: piece, hidden, width }, see)?;
         }
@@ -54,17 +52,17 @@ impl HalfRun<'_> {
     }
 
     /// All that `see` would get, one row after the other.
-    pub fn rows(&self, place: (usize, Half), hidden: &Hidden) -> Result<Vec<f32>, QuantizeError> {
-        let width = self.gives.width(place.1, self.config);
+    pub fn rows(&self, place: (usize, Half), gives: Gives, hidden: &Hidden) -> Result<Vec<f32>, QuantizeError> {
+        let width = gives.width(place.1, self.config);
         let mut rows = Vec::with_capacity(hidden.rows.len() / hidden.dim * width);
-        self.run(place, hidden, &mut |seen| seen.iter().for_each(|row| rows.extend_from_slice(row)))?;
+        self.run(place, gives, hidden, &mut |seen| seen.iter().for_each(|row| rows.extend_from_slice(row)))?;
         Ok(rows)
     }
 
     /// The rows that the half makes of `hidden`.
     pub fn output(&self, place: (usize, Half), hidden: &Hidden) -> Result<Hidden, QuantizeError> {
         let mut rows = Vec::with_capacity(hidden.rows.len());
-        self.run(place, hidden, &mut |seen| {
+        self.run(place, Gives::All, hidden, &mut |seen| {
             seen.iter().for_each(|row| rows.extend_from_slice(&row[row.len() - hidden.dim..]));
         })?;
         Ok(Hidden { rows, ..*hidden })

@@ -118,7 +118,6 @@ fn go_on(
 mod tests {
     use super::*;
     use crate::eval::log_sum_exp;
-    use crate::models::Gives;
     use crate::quantize::calibrated::places;
     use crate::quantize::calibration::{HalfRun, Hidden, logits};
     use crate::recipe::Activations;
@@ -148,13 +147,7 @@ mod tests {
     fn surprise(windows: &[Vec<u32>]) -> f32 {
         let (config, tensors) = model();
         let mut hidden = Hidden::embed(&config, &tensors["embed"], None, windows).unwrap();
-        let run = HalfRun {
-            config: &config,
-            tensors: &tensors,
-            weights: None,
-            activations: Activations::F32,
-            gives: Gives::All,
-        };
+        let run = HalfRun { config: &config, tensors: &tensors, weights: None, activations: Activations::F32 };
         for place in places(&config) {
             hidden = run.output(place, &hidden).unwrap();
         }
