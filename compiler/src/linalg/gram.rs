@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn sums_of_products() {
-        for (count, size) in [(1, 1), (3, 8), (5, 21), (600, 30)] {
+        for (count, size) in [(1, 1), (3, 8), (5, 21), (600, 30), (20, 75)] {
             let values = noise(7, count * size);
             let rows: Vec<&[f32]> = values.chunks(size).collect();
             let mut gram = vec![1.0; size * size];
