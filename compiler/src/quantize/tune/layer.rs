@@ -62,7 +62,7 @@ impl Linear {
         self.weights.len() / self.cols
     }
 
-    fn forward(&self, x: &[f32]) -> Vec<f32> {
+    pub fn forward(&self, x: &[f32]) -> Vec<f32> {
         let (rows, tokens) = (self.rows(), x.len() / self.cols);
         let mut out = match &self.bias {
             Some(bias) => bias.repeat(tokens),

@@ -241,6 +241,29 @@ fn factors_that_are_stored_are_those_that_were_found() {
 }
 
 #[test]
+fn slopes_are_those_of_the_factors() {
+    for kind in ["n3", "t3"] {
+        let (quantized, _) = Rounded::new(kind).tuned(0, &|_, _| ControlFlow::Continue(())).unwrap();
+        let tensor = &quantized.tensors["layers.0.down"];
+        let mut factors = Factors::of(tensor).unwrap();
+        factors.values.iter_mut().zip(noise(7, 10_000)).for_each(|(value, noise)| *value = 1.5 + 0.5 * noise);
+        let (plain, cols, tokens) = (matrix::read(tensor).unwrap(), tensor.cols(), 5);
+        let linear = |factors: &Factors| {
+            let mut weights = plain.clone();
+            factors.apply(&mut weights, cols);
+            Linear::new(weights, cols, None)
+        };
+        let (x, dy) = (noise(8, tokens * cols), noise(9, tokens * tensor.rows()));
+        let slopes = factors.slopes(&linear(&factors), &x, &linear(&factors).forward(&x), &dy);
+        let (values, factors) = (factors.values.clone(), std::cell::RefCell::new(factors));
+        check_slopes(kind, &values, &slopes, |values| {
+            factors.borrow_mut().values = values.to_vec();
+            weighted(&linear(&factors.borrow()).forward(&x), &dy)
+        });
+    }
+}
+
+#[test]
 fn windows_come_in_turn() {
     for count in [1, 2, 7, 8, 36] {
         let mut seen: Vec<usize> = (0..count).map(|visit| visited(visit, count)).collect();
