@@ -130,6 +130,7 @@ impl<'a> Student<'a> {
         };
         let exact = self.job.tensors.get("head").map_or_else(|| named(self.job.tensors, "embed"), Ok)?;
         let head = Head {
+            // First, so that its rows are gone before the other table's are there.
             exact: Panels::of(Side::rows(&multiplied(exact)?, config.dim)),
             norm: named(self.tensors, "norm")?.read_vector()?,
             eps: config.norm_eps,

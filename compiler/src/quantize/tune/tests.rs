@@ -65,13 +65,32 @@ fn turns_go_back() {
     });
 }
 
+/// Against attention as it is written down, one position of one head after the other.
+fn check_mixed(attention: &Attention, qkv: &Qkv, mixed: &[f32]) {
+    let Attention { heads, kv_heads, head_dim: size, scale, sees } = *attention;
+    let row = |values: &[f32], of: usize, at: usize, head: usize| values[(at * of + head) * size..][..size].to_vec();
+    for (index, found) in mixed.chunks(size).enumerate() {
+        let (at, head) = (index / heads, index % heads);
+        let (q, kv_head) = (row(&qkv.q, heads, at, head), head * kv_heads / heads);
+        let seen = (at + 1).saturating_sub(sees)..at + 1;
+        let share = |other| (f64::from(scale) * weighted(&q, &row(&qkv.k, kv_heads, other, kv_head))).exp();
+        let all: f64 = seen.clone().map(share).sum();
+        for (i, found) in found.iter().enumerate() {
+            let of = |other| share(other) / all * f64::from(row(&qkv.v, kv_heads, other, kv_head)[i]);
+            let wanted: f64 = seen.clone().map(of).sum();
+            assert!((f64::from(*found) - wanted).abs() < 1e-5, "position {at}, head {head}: {found}, not {wanted}");
+        }
+    }
+}
+
 #[test]
 fn attention_goes_back() {
     for (sees, positions) in [(usize::MAX, 7), (3, 7), (150, 300)] {
         let attention = Attention { heads: 4, kv_heads: 2, head_dim: 6, scale: 0.7, sees };
         let qkv = Qkv { q: noise(1, 24 * positions), k: noise(2, 12 * positions), v: noise(3, 12 * positions) };
         let d_mixed = noise(4, 24 * positions);
-        let (_, shares) = attention.forward(&qkv);
+        let (mixed, shares) = attention.forward(&qkv);
+        check_mixed(&attention, &qkv, &mixed);
         let d = attention.backward(&qkv, &shares, &d_mixed);
         let loss = |q: &[f32], k: &[f32], v: &[f32]| {
             let qkv = Qkv { q: q.to_vec(), k: k.to_vec(), v: v.to_vec() };
