@@ -257,11 +257,21 @@ pub fn select(name: &str, features: Features) -> Option<Chosen> {
 pub const LINEAR_Q8_MIRROR: Chosen =
     Chosen { kernel: "linear_q8", variant: "mirror", run: drive::linear_q8::<Mirror, 1>, tasks: tasks::linear };
 
+/// Weights that are worth a thread's trip to the counter, some microseconds of them: before a portion's first weights and after its last
+/// ones, memory has nothing to do for a moment.
+pub const PORTION_BYTES: usize = 64 << 10;
+
 /// How many tasks a thread should take at a time: few enough that a slow thread does not hold the rest for long, many
-/// enough that taking them costs little.
-pub fn grain(tasks: u32, threads: u32) -> u32 {
+/// enough that taking them costs little, and at least `least`, but that each thread gets some. Shares are whole portions; the largest is
+/// no more than a sixteenth over what is fair.
+pub fn grain(tasks: u32, threads: u32, least: u32) -> u32 {
     const TURNS: u32 = 8;
-    (tasks / (threads.max(1) * TURNS)).max(1)
+    let threads = threads.max(1);
+    let each = tasks.div_ceil(threads).max(1);
+    let fair = |portion: &u32| 16 * portion * tasks.div_ceil(*portion).div_ceil(threads) <= 17 * each;
+    let most = (each / least.max(1)).clamp(1, TURNS);
+    let mut portions = (2..=most).rev().map(|turns| (tasks / (threads * turns)).max(1));
+    portions.find(fair).unwrap_or(each)
 }
 
 #[cfg(test)]
@@ -280,6 +290,29 @@ mod tests {
         for kernel in KERNELS.iter().chain(PARTS) {
             assert_eq!(kernel.variants[0].tier, Tier::Scalar, "{}", kernel.name);
             assert!(kernel.variants.is_sorted_by_key(|v| v.tier), "{}", kernel.name);
+        }
+    }
+
+    #[test]
+    fn portions_are_as_many_for_all_threads_and_worth_their_while() {
+        // (tasks, threads, least) and what a thread takes.
+        for ((tasks, threads, least), portion) in [
+            ((36, 2, 25), 18),
+            ((36, 2, 1), 2),
+            ((60, 2, 12), 15),
+            ((60, 2, 1), 3),
+            // Eights would be five, and one thread would have three of them.
+            ((33, 2, 8), 17),
+            ((33, 2, 1), 2),
+            ((192, 2, 12), 12),
+            ((192, 2, 1), 12),
+            ((3, 2, 1), 1),
+            ((5, 4, 1), 1),
+            ((3, 2, 50), 2),
+            ((1, 4, 1), 1),
+            ((0, 2, 1), 1),
+        ] {
+            assert_eq!(grain(tasks, threads, least), portion, "{tasks} tasks, {threads} threads, {least} at least");
         }
     }
 

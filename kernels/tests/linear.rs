@@ -11,8 +11,8 @@ use tc_kernels::layout::{Kind, padded_cols, padded_width, q8_row_bytes};
 use tc_kernels::table::LINEAR_Q8_MIRROR;
 use tc_kernels::table::{Chosen, Features, Tier, select};
 
-/// `(rows, cols)`: model widths that no power of two divides, and odd ones.
-const SHAPES: [(usize, usize); 7] = [(16, 32), (5, 33), (17, 172), (40, 288), (33, 576), (16, 160), (3, 1)];
+/// `(rows, cols)`: model widths that no power of two divides, odd ones, and rows for four streams of two or three blocks.
+const SHAPES: [(usize, usize); 8] = [(16, 32), (5, 33), (17, 172), (40, 288), (33, 576), (16, 160), (3, 1), (148, 96)];
 const TOKENS: [usize; 9] = [1, 2, 3, 4, 5, 7, 13, 25, 31];
 
 struct Case {

@@ -12,7 +12,7 @@ use crate::abi::{
     NormArgs, Over, QuantizeArgs, RopeKvArgs, RopeTableArgs, SwigluArgs,
 };
 use crate::layout::{Kind, block_bytes};
-use crate::pack::{Block, Blocks, unpack_row};
+use crate::pack::{Blocks, unpack_row};
 
 use super::Isa;
 use super::cached::{ATTENTION_TOKENS, Heads, RopeKv};
@@ -124,7 +124,8 @@ unsafe fn some_blocks<'a>(w: &Matrix, begin: u32, end: u32) -> Blocks<'a> {
     // SAFETY: the caller's promise; a matrix holds all its blocks, one after another.
     let bytes =
         unsafe { core::slice::from_raw_parts(w.data.add(begin as usize * size), (end - begin) as usize * size) };
-    Blocks::new(kind, group, cols, bytes)
+    let all = (w.rows as usize).div_ceil(BLOCK_ROWS);
+    Blocks::new(kind, group, cols, bytes).followed((all - begin as usize) * size)
 }
 
 fn matrix_shape(w: &Matrix) -> (Kind, usize, usize) {
@@ -223,12 +224,12 @@ unsafe fn each_part(
     least: usize,
     begin: u32,
     end: u32,
-    start: impl Fn(&Block),
+    start: impl Fn(Blocks),
     part: impl Fn(usize, Blocks, usize, usize),
 ) {
     // SAFETY: the caller's promise.
     let all = unsafe { some_blocks(&args.w, begin, end) };
-    { all }.next().iter().for_each(start);
+    start(all);
     // So few that one part has them all. When decoding, a division would be felt.
     if count <= least {
         return part(begin as usize, all, 0, count);
@@ -255,7 +256,7 @@ pub unsafe extern "C" fn linear<I: Isa>(args: *const c_void, call: *const Call, 
             I::LINEAR_TOKENS,
             begin,
             end,
-            |w| isa.prefetch_first(w),
+            |w| isa.prefetch_first(w, count),
             |first, w, t, n| {
                 isa.linear_blocks(w, x.some(t, n), |i| Epilogue::new::<1>(args, first + i, t, n));
             },
@@ -281,7 +282,7 @@ pub unsafe extern "C" fn linear_q8<I: Isa, const PLANES: usize>(
             const { I::LINEAR_Q8_TOKENS.next_multiple_of(PLANES) },
             begin,
             end,
-            |w| isa.prefetch_first(w),
+            |w| isa.prefetch_first(w, count),
             |first, w, t, n| {
                 isa.linear_q8_blocks(w, x.some(t, n), |i| Epilogue::new::<PLANES>(args, first + i, t, n));
             },
@@ -296,7 +297,7 @@ pub unsafe extern "C" fn linear_q8_one<I: Isa>(args: *const c_void, call: *const
         let (isa, (args, _)) = (I::assume(), read::<LinearArgs>(args, call));
         let x = Q8Rows::from_raw(args.x, args.x_stride as usize, 1, args.w.cols as usize);
         let blocks = some_blocks(&args.w, begin, end);
-        { blocks }.next().iter().for_each(|w| isa.prefetch_first(w));
+        isa.prefetch_first(blocks, 1);
         isa.linear_q8_one(blocks, x, |i| Epilogue::new::<1>(args, begin as usize + i, 0, 1));
     }
 }

@@ -35,9 +35,9 @@ pub trait Isa: Copy {
 
     fn base(self) -> Self::Base;
 
-    /// Asks memory for the beginning of a block.
-    fn prefetch_first(self, w: &Block) {
-        self.base().prefetch_first(w);
+    /// Asks memory for the beginning of some blocks, which so many rows of inputs are to be multiplied by.
+    fn prefetch_first(self, w: Blocks, rows: usize) {
+        self.base().prefetch_first(w, rows);
     }
 
     fn rms_norm(self, x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
@@ -73,7 +73,7 @@ pub trait Isa: Copy {
 
     /// As `linear_q8_blocks` for one token.
     fn linear_q8_one(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
-        w.enumerate().for_each(|(i, w)| self.linear_q8(w, x, y(i)));
+        self.linear_q8_blocks(w, x, y);
     }
 
     fn swiglu(self, gate: &[f32], up: &[f32], y: &mut [f32]) {

@@ -160,6 +160,13 @@ impl<'a> Blocks<'a> {
         Blocks { all: Block { kind, group, cols, bytes, fetch_end }, size: block_bytes(kind, cols, group) }
     }
 
+    /// The blocks, where `bytes` from their first on are worth asking for: these and those that follow, which this thread as a rule reads
+    /// next, or has another read already.
+    pub fn followed(mut self, bytes: usize) -> Blocks<'a> {
+        self.all.fetch_end = self.all.bytes.as_ptr() as usize + bytes;
+        self
+    }
+
     pub fn kind(&self) -> Kind {
         self.all.kind
     }
@@ -168,15 +175,41 @@ impl<'a> Blocks<'a> {
         self.all.bytes
     }
 
+    /// Where what is worth asking for ends; see [`Block`].
+    pub fn fetch_end(&self) -> usize {
+        self.all.fetch_end
+    }
+
     /// Bytes of a block.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    pub fn len(&self) -> usize {
+        self.all.bytes.len() / self.size
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.all.bytes.is_empty()
     }
 
     /// `count` at a time.
     pub fn in_parts(self, count: usize) -> impl Iterator<Item = Blocks<'a>> {
         let parts = self.all.bytes.chunks(count * self.size);
         parts.map(move |bytes| Blocks { all: Block { bytes, ..self.all }, ..self })
+    }
+
+    /// `N` parts, one after the other, as equally long as can be, with the numbers of their first blocks.
+    pub fn streams<const N: usize>(self) -> [(usize, Blocks<'a>); N] {
+        let (each, more) = (self.len() / N, self.len() % N);
+        let (mut streams, mut first, mut rest) = ([(0, self); N], 0, self.all.bytes);
+        for (i, stream) in streams.iter_mut().enumerate() {
+            let count = each + usize::from(i < more);
+            stream.0 = first;
+            (stream.1.all.bytes, rest) = rest.split_at(count * self.size);
+            first += count;
+        }
+        streams
     }
 
     /// The blocks as they are when they have been read.
@@ -196,6 +229,20 @@ impl<'a> Iterator for Blocks<'a> {
         self.all.bytes = rest;
         Some(block)
     }
+}
+
+/// The next block of each of [`Blocks::streams`], with its number. None where the last has no more; the others may have one each then.
+#[inline(always)]
+pub fn abreast<'a, const N: usize>(streams: &mut [(usize, Blocks<'a>); N]) -> Option<([usize; N], [Block<'a>; N])> {
+    if streams[N - 1].1.is_empty() {
+        return None;
+    }
+    let (mut numbers, mut blocks) = ([0; N], [streams[0].1.all; N]);
+    for (i, (number, stream)) in streams.iter_mut().enumerate() {
+        (numbers[i], blocks[i]) = (*number, stream.next()?);
+        *number += 1;
+    }
+    Some((numbers, blocks))
 }
 
 impl<'a> Block<'a> {

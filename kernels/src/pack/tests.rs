@@ -169,3 +169,25 @@ fn kinds_are_what_their_names_say() {
     }
     assert_eq!(padded_cols(33), 64);
 }
+
+#[test]
+fn streams_have_each_block_once() {
+    let (kind, cols) = (Kind::F16, 32);
+    let size = block_bytes(kind, cols, 0);
+    for count in [0, 1, 3, 4, 7, 10] {
+        let data: Vec<u8> = (0..count * size).map(|i| (i / size) as u8).collect();
+        let mut streams = Blocks::new(kind, 0, cols, &data).streams::<4>();
+        let (mut seen, mut turns) = (Vec::new(), 0);
+        while let Some((numbers, blocks)) = abreast(&mut streams) {
+            seen.extend(numbers.into_iter().zip(blocks));
+            turns += 1;
+        }
+        let rest = streams.into_iter().flat_map(|(first, rest)| rest.enumerate().map(move |(i, w)| (first + i, w)));
+        seen.extend(rest);
+        assert_eq!((turns, seen.len()), (count / 4, count));
+        seen.sort_by_key(|(number, _)| *number);
+        for (i, (number, block)) in seen.into_iter().enumerate() {
+            assert!(number == i && block.bytes.len() == size && block.bytes.iter().all(|byte| usize::from(*byte) == i));
+        }
+    }
+}

@@ -141,7 +141,10 @@ impl Shared {
             }
             let tasks = step.tasks(&call.0);
             end += u64::from(tasks);
-            let portion = if handout.threads() == 1 { tasks } else { grain(tasks, handout.threads()) };
+            let portion = match handout.threads() {
+                1 => tasks,
+                threads => grain(tasks, threads, step.least(&call.0)),
+            };
             while let Some(begin) = handout.take(round, thread, i, tasks, portion) {
                 let stop = tasks.min(begin + portion);
                 step.run(&call.0, begin, stop);

@@ -4,7 +4,8 @@ use tc_kernels::abi::{
     AttentionArgs, Call, ConcatArgs, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, NormArgs, QuantizeArgs,
     RopeKvArgs, RopeTableArgs, Run, SwigluArgs, Tasks,
 };
-use tc_kernels::table::Chosen;
+use tc_kernels::layout::{Kind, block_bytes};
+use tc_kernels::table::{Chosen, PORTION_BYTES};
 
 /// A kernel's arguments, each pointer resolved.
 pub(crate) enum Args {
@@ -49,6 +50,8 @@ pub(crate) struct Step {
     run: Run,
     tasks: Tasks,
     args: Args,
+    /// Of a matrix: bytes of weights that go with a task; else 0.
+    task_bytes: usize,
     pub barrier: bool,
 }
 
@@ -59,7 +62,17 @@ unsafe impl Sync for Step {}
 
 impl Step {
     pub fn new(kernel: &Chosen, args: Args, barrier: bool) -> Step {
-        Step { run: kernel.run, tasks: kernel.tasks, args, barrier }
+        let task_bytes = match &args {
+            Args::Linear(args) => Kind::from_u32(args.w.kind)
+                .map_or(0, |kind| block_bytes(kind, args.w.cols as usize, args.w.group as usize)),
+            _ => 0,
+        };
+        Step { run: kernel.run, tasks: kernel.tasks, args, task_bytes, barrier }
+    }
+
+    /// Tasks that a thread should take at a time, at least: more tokens make more of a task.
+    pub fn least(&self, call: &Call) -> u32 {
+        PORTION_BYTES.checked_div(self.task_bytes * call.n as usize).map_or(1, |tasks| tasks as u32)
     }
 
     pub fn tasks(&self, call: &Call) -> u32 {

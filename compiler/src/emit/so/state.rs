@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tc_kernels::layout::block_bytes;
+use tc_kernels::table::PORTION_BYTES;
 use tcrt::program::verify::Op;
 use tcrt::program::{Program, Weight, WeightKind};
 
@@ -10,9 +11,7 @@ use super::args::{Address, Arguments, Base, Image, shared_place};
 use super::schedule::{Schedule, Step};
 use crate::program::Operand;
 
-/// Weights that are worth a trip to the counter: half a microsecond of streaming. It is the thread's own, but for who helps others.
-const PORTION_BYTES: usize = 32 << 10;
-/// The same for heads.
+/// Heads that are worth a trip to the counter, as `PORTION_BYTES` of weights are.
 const PORTION_HEADS: u32 = 3;
 
 /// How many of a step's tasks to take at a time depends on the number of threads.
@@ -110,7 +109,7 @@ pub fn portion(step: &Step, program: &Program, ops: &[Op]) -> Portion {
         let blocks: u32 = part.spans.iter().map(|span| span.each).sum();
         Some(task_bytes(&ops[part.at])? * blocks as usize)
     });
-    let least = bytes.map_or(PORTION_HEADS, |bytes| PORTION_BYTES.div_ceil(bytes) as u32);
+    let least = bytes.map_or(PORTION_HEADS, |bytes| (PORTION_BYTES / bytes.max(1)).max(1) as u32);
     Portion { tasks: step.tasks, least }
 }
 

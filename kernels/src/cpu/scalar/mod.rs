@@ -11,7 +11,7 @@ use super::Isa;
 use super::cached::{Heads, RopeKv};
 use super::q8::GroupsMut;
 use super::views::{Epilogue, Q8Rows, Rows};
-use crate::pack::Block;
+use crate::pack::{Block, Blocks};
 
 #[derive(Clone, Copy)]
 pub struct Scalar;
@@ -29,7 +29,7 @@ impl Isa for Scalar {
         self
     }
 
-    fn prefetch_first(self, _: &Block) {}
+    fn prefetch_first(self, _: Blocks, _: usize) {}
 
     fn rms_norm(self, x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
         norm::rms_norm(x, w, eps, y);

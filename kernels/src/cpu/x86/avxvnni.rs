@@ -5,8 +5,8 @@ use core::arch::x86_64::*;
 
 use crate::abi::BLOCK_ROWS;
 use crate::cpu::Isa;
-use crate::cpu::views::{Epilogue, Q8Rows};
-use crate::pack::Block;
+use crate::cpu::views::{Epilogue, Q8Rows, Rows};
+use crate::pack::{Block, Blocks};
 
 use super::avx2::Avx2;
 use super::numbers::usual;
@@ -27,6 +27,14 @@ impl Isa for AvxVnni {
 
     fn base(self) -> Avx2 {
         self.0
+    }
+
+    fn prefetch_first(self, w: Blocks, _: usize) {
+        super::prefetch_first(&w);
+    }
+
+    fn linear_blocks(self, w: Blocks, x: Rows, y: impl Fn(usize) -> Epilogue) {
+        self.0.linear_blocks(w, x, y);
     }
 
     fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {

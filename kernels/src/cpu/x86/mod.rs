@@ -14,7 +14,7 @@ use core::arch::asm;
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use core::ops::Range;
 
-use crate::pack::Block;
+use crate::pack::{Block, Blocks};
 
 /// How far ahead of their use weights are asked for: two pages, since the CPU's own prefetching ends where a page does.
 const AHEAD: usize = 8192;
@@ -25,6 +25,19 @@ const LINE: usize = 64;
 fn prefetch(w: &Block, bytes: &[u8]) {
     if bytes.as_ptr() as usize + AHEAD < w.fetch_end {
         lines(bytes.as_ptr().wrapping_add(AHEAD), bytes.len());
+    }
+}
+
+/// Streams that AVX2 reads in turn where one token waits for the weights: Zen 3's memory gives them up to a third more than one.
+const STREAMS: usize = 4;
+/// How far ahead of its use each of several streams is asked for.
+const STREAM_AHEAD: usize = 1024;
+
+/// As `prefetch`, where several streams are read in turn.
+#[inline(always)]
+fn prefetch_stream(w: &Block, bytes: &[u8]) {
+    if bytes.as_ptr() as usize + STREAM_AHEAD < w.fetch_end {
+        lines(bytes.as_ptr().wrapping_add(STREAM_AHEAD), bytes.len());
     }
 }
 
@@ -74,8 +87,23 @@ impl AheadParts {
 
 /// Asks for what `prefetch` will not have asked for when a block comes from memory and none before it did.
 #[inline(never)]
-fn prefetch_first(w: &Block) {
-    lines(w.bytes.as_ptr(), AHEAD.min(w.fetch_end.saturating_sub(w.bytes.as_ptr() as usize)));
+fn prefetch_first(w: &Blocks) {
+    lines_of(w, AHEAD);
+}
+
+/// The same for `prefetch_stream`.
+#[inline(never)]
+fn prefetch_streams(w: Blocks) {
+    for (_, stream) in w.streams::<STREAMS>() {
+        lines_of(&stream, STREAM_AHEAD);
+    }
+}
+
+/// The first `most` bytes, if they come from memory.
+#[inline(always)]
+fn lines_of(w: &Blocks, most: usize) {
+    let first = w.bytes().as_ptr();
+    lines(first, most.min(w.fetch_end().saturating_sub(first as usize)));
 }
 
 #[inline(always)]

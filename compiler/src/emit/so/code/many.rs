@@ -44,7 +44,7 @@ pub fn function(source: &Source) -> Function {
 }
 
 impl Emitter<'_> {
-    /// As `tc_kernels::table::grain`.
+    /// An eighth of a thread's share.
     fn grain(&mut self, tasks: Value, threads: Value) -> Value {
         let eight = self.b.ins().ishl_imm(threads, 3);
         let portion = self.b.ins().udiv(tasks, eight);

@@ -10,10 +10,10 @@ use core::mem::MaybeUninit;
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
 use crate::cpu::views::{Epilogue, Rows, Tile};
 use crate::cpu::x86::numbers::each_kind;
-use crate::cpu::x86::prefetch;
 use crate::cpu::x86::rows::Rows16;
+use crate::cpu::x86::{STREAMS, prefetch, prefetch_stream};
 use crate::layout::Kind;
-use crate::pack::Block;
+use crate::pack::{Block, Blocks, abreast};
 
 use super::lanes::{load_bytes, load_halves};
 use super::sums::{Sum, Sums, TOKENS};
@@ -39,12 +39,12 @@ pub fn linear(isa: Avx2, w: Block, x: Rows, y: Epilogue) {
     // SAFETY: a value of `Avx2` proves that the CPU has the features.
     unsafe {
         match (x.count(), w.kind) {
-            (1, Kind::F32) => few_tokens::<F32, 1>(isa, &w, x, &y),
-            (1, Kind::F16) => few_tokens::<F16, 1>(isa, &w, x, &y),
-            (1, Kind::Bf16) => few_tokens::<BF16, 1>(isa, &w, x, &y),
-            (2, Kind::F32) => few_tokens::<F32, 2>(isa, &w, x, &y),
-            (2, Kind::F16) => few_tokens::<F16, 2>(isa, &w, x, &y),
-            (2, Kind::Bf16) => few_tokens::<BF16, 2>(isa, &w, x, &y),
+            (1, Kind::F32) => few_tokens::<F32, 1, 1>(isa, [w], x, [y]),
+            (1, Kind::F16) => few_tokens::<F16, 1, 1>(isa, [w], x, [y]),
+            (1, Kind::Bf16) => few_tokens::<BF16, 1, 1>(isa, [w], x, [y]),
+            (2, Kind::F32) => few_tokens::<F32, 1, 2>(isa, [w], x, [y]),
+            (2, Kind::F16) => few_tokens::<F16, 1, 2>(isa, [w], x, [y]),
+            (2, Kind::Bf16) => few_tokens::<BF16, 1, 2>(isa, [w], x, [y]),
             (_, Kind::F32) => all_tokens(isa, &w, x, &y, decode::<F32>),
             (_, Kind::F16) => all_tokens(isa, &w, x, &y, decode::<F16>),
             (_, Kind::Bf16) => all_tokens(isa, &w, x, &y, decode::<BF16>),
@@ -54,56 +54,80 @@ pub fn linear(isa: Avx2, w: Block, x: Rows, y: Epilogue) {
     }
 }
 
-/// `T` tokens.
-#[target_feature(enable = "avx2,fma,f16c")]
-fn few_tokens<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Rows, y: &Epilogue) {
-    let x = x.tile::<T>(0);
-    let mut sums = [isa.float(0.0); T];
-    let mut first = 0;
-    // Two parts at a time, since one would wait for the latency of its additions.
-    while first + 2 * PART <= w.cols {
-        add_parts::<KIND, T, 2>(isa, w, &x, first, PART, &mut sums);
-        first += 2 * PART;
-    }
-    while first < w.cols {
-        add_parts::<KIND, T, 1>(isa, w, &x, first, PART.min(w.cols - first), &mut sums);
-        first += PART;
-    }
-    for t in 0..T {
-        y.store(t, &isa.rows(sums[t]));
+/// Some blocks; block `i` has the outputs `y(i)`.
+pub fn linear_blocks(isa: Avx2, blocks: Blocks, x: Rows, y: &dyn Fn(usize) -> Epilogue) {
+    // SAFETY: a value of `Avx2` proves that the CPU has the features.
+    unsafe {
+        match (x.count(), blocks.kind()) {
+            (1, Kind::F32) => one_token::<F32>(isa, blocks, x, y),
+            (1, Kind::F16) => one_token::<F16>(isa, blocks, x, y),
+            (1, Kind::Bf16) => one_token::<BF16>(isa, blocks, x, y),
+            _ => blocks.enumerate().for_each(|(i, w)| linear(isa, w, x, y(i))),
+        }
     }
 }
 
-/// Adds `N` parts of `inputs` each, one after the other.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn one_token<const KIND: u32>(isa: Avx2, blocks: Blocks, x: Rows, y: &dyn Fn(usize) -> Epilogue) {
+    let mut streams = blocks.streams::<STREAMS>();
+    while let Some((i, w)) = abreast(&mut streams) {
+        few_tokens::<KIND, STREAMS, 1>(isa, w, x, i.map(y));
+    }
+    for (first, stream) in streams {
+        for (i, w) in stream.enumerate() {
+            few_tokens::<KIND, 1, 1>(isa, [w], x, [y(first + i)]);
+        }
+    }
+}
+
+/// `B` blocks times `T` tokens.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn few_tokens<const KIND: u32, const B: usize, const T: usize>(isa: Avx2, w: [Block; B], x: Rows, y: [Epilogue; B]) {
+    let (cols, x) = (w[0].cols, x.tile::<T>(0));
+    let mut sums = [[isa.float(0.0); T]; B];
+    for first in (0..cols).step_by(PART) {
+        add_part::<KIND, B, T>(isa, &w, &x, (first, PART.min(cols - first)), &mut sums);
+    }
+    for b in 0..B {
+        for t in 0..T {
+            y[b].store(t, &isa.rows(sums[b][t]));
+        }
+    }
+}
+
+/// Adds the products of inputs `first..first + inputs`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add_parts<const KIND: u32, const T: usize, const N: usize>(
+fn add_part<const KIND: u32, const B: usize, const T: usize>(
     isa: Avx2,
-    w: &Block,
+    w: &[Block; B],
     x: &Tile<T>,
-    first: usize,
-    inputs: usize,
-    sums: &mut [Sum; T],
+    (first, inputs): (usize, usize),
+    sums: &mut [[Sum; T]; B],
 ) {
     let size = row_bytes::<KIND>();
-    let mut bytes: [&[u8]; N] = [&[]; N];
-    for (n, bytes) in bytes.iter_mut().enumerate() {
-        *bytes = &w.bytes[(first + n * inputs) * size..][..inputs * size];
+    let mut bytes: [&[u8]; B] = [&[]; B];
+    for b in 0..B {
+        bytes[b] = &w[b].bytes[first * size..][..inputs * size];
     }
-    let mut parts = [[isa.float(0.0); T]; N];
+    let mut part = [[isa.float(0.0); T]; B];
     for i in 0..inputs {
-        for n in 0..N {
-            let bytes = &bytes[n][i * size..][..size];
-            prefetch(w, bytes);
-            let (w, x) = (weights::<KIND>(bytes), x.inputs::<1>(first + n * inputs + i));
+        let x = x.inputs::<1>(first + i);
+        for b in 0..B {
+            let bytes = &bytes[b][i * size..][..size];
+            // Two inputs of 16 bits are a line.
+            if KIND == F32 || i % 2 == 0 {
+                prefetch_stream(&w[b], bytes);
+            }
+            let w = weights::<KIND>(bytes);
             for t in 0..T {
-                parts[n][t] = isa.fma(w, isa.float(x[t][0]), parts[n][t]);
+                part[b][t] = isa.fma(w, isa.float(x[t][0]), part[b][t]);
             }
         }
     }
-    for part in parts {
+    for b in 0..B {
         for t in 0..T {
-            sums[t] = add(sums[t], part[t]);
+            sums[b][t] = add(sums[b][t], part[b][t]);
         }
     }
 }

@@ -13,12 +13,12 @@ use crate::abi::ACT_GROUP;
 use crate::cpu::q8::Q8Group;
 use crate::cpu::scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Q8Tile};
-use crate::cpu::x86::numbers::{self, COLUMNS, Numbers, each_kind, factor, usual};
-use crate::cpu::x86::prefetch;
+use crate::cpu::x86::numbers::{self, COLUMNS, Numbers, each_kind, factor};
 use crate::cpu::x86::rows::{Rows16, pair};
 use crate::cpu::x86::steps::{self, Decode, Decoded, Decoder, Step, Stored};
+use crate::cpu::x86::{STREAMS, prefetch_stream};
 use crate::layout::{Format, Values};
-use crate::pack::{Block, Blocks, NOTHING};
+use crate::pack::{Block, Blocks, NOTHING, abreast};
 
 use super::Avx2;
 use super::quads;
@@ -55,8 +55,8 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
     // SAFETY: a value of `Avx2` proves that the CPU has the features.
     each_kind!(w.kind, KIND => unsafe {
         match x.count() {
-            1 => few_tokens::<KIND, 1>(isa, &w, x.tile(0), &y),
-            2 => few_tokens::<KIND, 2>(isa, &w, x.tile(0), &y),
+            1 => few_tokens::<KIND, 1, 1>(isa, [w], x.tile(0), [y]),
+            2 => few_tokens::<KIND, 1, 2>(isa, [w], x.tile(0), [y]),
             // A known function would be reason enough for the compiler to make a copy of what calls it for each kind.
             ..=quads::TOKENS if const { quads::takes(KIND) } => {
                 quads::some_tokens(isa, &w, x, &y, black_box(quads::unpack_scales::<KIND>));
@@ -66,12 +66,12 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
     }, float => scalar::linear::linear_q8(w, x, y));
 }
 
-/// Some blocks of a matrix times one token; block `i` has the outputs `y(i)`. The usual kinds have code of their own.
-pub fn one_token(isa: Avx2, blocks: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
-    each_kind!(blocks.kind(), KIND => if const { usual(KIND) } {
+/// Some blocks of a matrix; block `i` has the outputs `y(i)`.
+pub fn linear_q8_blocks(isa: Avx2, blocks: Blocks, x: Q8Rows, y: &dyn Fn(usize) -> Epilogue) {
+    if x.count() == 1 {
         // SAFETY: a value of `Avx2` proves that the CPU has the features.
-        return unsafe { some_blocks::<KIND>(isa, blocks, x.tile(0), y) };
-    }, float => {});
+        each_kind!(blocks.kind(), KIND => return unsafe { some_blocks::<KIND>(isa, blocks, x.tile(0), y) }, float => {});
+    }
     blocks.enumerate().for_each(|(i, w)| linear_q8(isa, w, x, y(i)));
 }
 
@@ -269,55 +269,75 @@ pub fn add_min<const T: usize>(isa: Avx2, min: Float, pick: [i16; 2], x: [&Q8Gro
     }
 }
 
-/// `T` tokens. (Given all rows, the compiler would copy their four words, two at once, before the stores of each had come through.)
+/// `B` blocks times `T` tokens. (Given all rows, the compiler would copy their four words, two at once, before the stores of each had come through.)
 #[target_feature(enable = "avx2,fma,f16c")]
-fn few_tokens<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T>, y: &Epilogue) {
-    let sums = sums::<KIND, T>(isa, w, x);
-    for t in 0..T {
-        y.store(t, &isa.rows(sums[t]));
+fn few_tokens<const KIND: u32, const B: usize, const T: usize>(
+    isa: Avx2,
+    w: [Block; B],
+    x: Q8Tile<T>,
+    y: [Epilogue; B],
+) {
+    let sums = sums::<KIND, B, T>(isa, &w, x);
+    for b in 0..B {
+        for t in 0..T {
+            y[b].store(t, &isa.rows(sums[b][t]));
+        }
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn some_blocks<const KIND: u32>(isa: Avx2, blocks: Blocks, x: Q8Tile<1>, y: impl Fn(usize) -> Epilogue) {
-    for (i, w) in blocks.enumerate() {
-        let [sums] = sums::<KIND, 1>(isa, &w, x);
-        y(i).store(0, &isa.rows(sums));
+fn some_blocks<const KIND: u32>(isa: Avx2, blocks: Blocks, x: Q8Tile<1>, y: &dyn Fn(usize) -> Epilogue) {
+    let mut streams = blocks.streams::<STREAMS>();
+    while let Some((i, w)) = abreast(&mut streams) {
+        few_tokens::<KIND, STREAMS, 1>(isa, w, x, i.map(y));
+    }
+    for (first, stream) in streams {
+        for (i, w) in stream.enumerate() {
+            few_tokens::<KIND, 1, 1>(isa, [w], x, [y(first + i)]);
+        }
     }
 }
 
-/// A block's sums for `T` rows of `x`.
+/// Blocks' sums for `T` rows of `x`.
 #[inline(always)]
-fn sums<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T>) -> [Float; T] {
+fn sums<const KIND: u32, const B: usize, const T: usize>(isa: Avx2, w: &[Block; B], x: Q8Tile<T>) -> [[Float; T]; B] {
     let format = const { numbers::format::<KIND>() };
     let Shape { class, parts, min, zero } = const { Shape::of(numbers::format::<KIND>()) };
-    let mut sums = [isa.float(0.0); T];
-    let mut s = 0;
-    let step_bytes = format.sub_bytes() + format.number_bytes();
-    let mut before = &NOTHING;
-    for group in w.bytes.chunks(format.header_bytes() + w.group / ACT_GROUP * step_bytes) {
-        // A length that the compiler knows.
-        let (header, steps) = group.split_at(format.header_bytes());
-        prefetch(w, header);
-        for step in steps.chunks_exact(step_bytes) {
-            prefetch(w, step);
-            let (subs, numbers) = step.split_at(format.sub_bytes());
-            let (w, x) = (Numbers::<Avx2, KIND>::of(isa, numbers, before), x.groups(s));
-            before = numbers.first_chunk().unwrap_or(before);
-            for part in 0..parts {
-                let (columns, excess) = (columns(parts, part), pick(parts, part, -zero));
-                let products = match class {
-                    SMALL => products::<_, SMALL, T>(isa, &w, columns, excess, x),
-                    MIDDLE => products::<_, MIDDLE, T>(isa, &w, columns, excess, x),
-                    LARGE => products::<_, LARGE, T>(isa, &w, columns, excess, x),
-                    _ => products::<_, BYTES, T>(isa, &w, columns, excess, x),
-                };
-                let min = if min { Some(factor::<Avx2, KIND>(isa, header, subs, (1, part))) } else { None };
-                let scale = factor::<Avx2, KIND>(isa, header, subs, (0, part));
-                add(isa, products, (scale, min), pick(parts, part, 1), x, &mut sums);
+    let mut sums = [[isa.float(0.0); T]; B];
+    let size = format.sub_bytes() + format.number_bytes();
+    let group_bytes = format.header_bytes() + w[0].group / ACT_GROUP * size;
+    let (mut s, mut begin, mut before) = (0, 0, [&NOTHING; B]);
+    while begin < w[0].bytes.len() {
+        let end = w[0].bytes.len().min(begin + group_bytes);
+        let mut headers = [&[][..]; B];
+        for b in 0..B {
+            headers[b] = &w[b].bytes[begin..][..format.header_bytes()];
+            prefetch_stream(&w[b], headers[b]);
+        }
+        for at in (begin + format.header_bytes()..end).step_by(size) {
+            let x = x.groups(s);
+            for b in 0..B {
+                let step = &w[b].bytes[at..][..size];
+                prefetch_stream(&w[b], step);
+                let (subs, numbers) = step.split_at(format.sub_bytes());
+                let w = Numbers::<Avx2, KIND>::of(isa, numbers, before[b]);
+                before[b] = numbers.first_chunk().unwrap_or(&NOTHING);
+                for part in 0..parts {
+                    let (columns, excess) = (columns(parts, part), pick(parts, part, -zero));
+                    let products = match class {
+                        SMALL => products::<_, SMALL, T>(isa, &w, columns, excess, x),
+                        MIDDLE => products::<_, MIDDLE, T>(isa, &w, columns, excess, x),
+                        LARGE => products::<_, LARGE, T>(isa, &w, columns, excess, x),
+                        _ => products::<_, BYTES, T>(isa, &w, columns, excess, x),
+                    };
+                    let min = if min { Some(factor::<Avx2, KIND>(isa, headers[b], subs, (1, part))) } else { None };
+                    let scale = factor::<Avx2, KIND>(isa, headers[b], subs, (0, part));
+                    add(isa, products, (scale, min), pick(parts, part, 1), x, &mut sums[b]);
+                }
             }
             s += 1;
         }
+        begin = end;
     }
     sums
 }

@@ -74,20 +74,27 @@ impl Isa for Avx2 {
         Scalar
     }
 
-    fn prefetch_first(self, w: &Block) {
-        crate::cpu::x86::prefetch_first(w);
+    fn prefetch_first(self, w: Blocks, rows: usize) {
+        match rows {
+            1 => crate::cpu::x86::prefetch_streams(w),
+            _ => crate::cpu::x86::prefetch_first(&w),
+        }
     }
 
     fn linear(self, w: Block, x: Rows, y: Epilogue) {
         linear::linear(self, w, x, y);
     }
 
+    fn linear_blocks(self, w: Blocks, x: Rows, y: impl Fn(usize) -> Epilogue) {
+        linear::linear_blocks(self, w, x, &y);
+    }
+
     fn linear_q8(self, w: Block, x: Q8Rows, y: Epilogue) {
         linear_q8::linear_q8(self, w, x, y);
     }
 
-    fn linear_q8_one(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
-        linear_q8::one_token(self, w, x, y);
+    fn linear_q8_blocks(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
+        linear_q8::linear_q8_blocks(self, w, x, &y);
     }
 
     calls! {

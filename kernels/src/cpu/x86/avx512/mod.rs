@@ -34,6 +34,10 @@ impl Isa for Avx512 {
         self.0
     }
 
+    fn prefetch_first(self, w: Blocks, _: usize) {
+        super::prefetch_first(&w);
+    }
+
     fn linear(self, w: Block, x: Rows, y: Epilogue) {
         if w.kind.is_quantized() {
             return self.0.linear(w, x, y);
