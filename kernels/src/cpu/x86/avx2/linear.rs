@@ -8,6 +8,7 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
 use crate::abi::{ACT_GROUP, BLOCK_ROWS};
+use crate::cpu::flash::SixByTwo;
 use crate::cpu::views::{Epilogue, Rows, Tile};
 use crate::cpu::x86::numbers::each_kind;
 use crate::cpu::x86::rows::Rows16;
@@ -17,7 +18,7 @@ use crate::pack::{Block, Blocks, abreast};
 
 use super::lanes::{load_bytes, load_halves};
 use super::sums::{Sum, Sums, TOKENS};
-use super::{Avx2, dequantize};
+use super::{Avx2, dequantize, six_by_two};
 
 /// Steps that are decoded at a time, and whose products are summed before they are added to what came before.
 const STEPS: usize = 4;
@@ -225,7 +226,7 @@ fn multiply(isa: Avx2, w: &[Step], x: Rows, first: usize, sums: &mut [Sum]) {
             2 | 3 => tile::<2>(isa, w, x, (t, first), sums),
             // Six are as many as leave registers for the weights; eight are better done by fours.
             4 | 5 | 8 => tile::<4>(isa, w, x, (t, first), sums),
-            _ => tile::<6>(isa, w, x, (t, first), sums),
+            _ => six_tokens(isa, w, x, (t, first), sums),
         }
     }
 }
@@ -255,4 +256,23 @@ fn tile<const T: usize>(isa: Avx2, w: &[Step], x: Rows, (t, first): (usize, usiz
         sums[t] = add(sums[t], part[t]);
     }
     T
+}
+
+/// As `tile`, in the order that [`six_by_two`] has; the result is the same.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn six_tokens(isa: Avx2, w: &[Step], x: Rows, (t, first): (usize, usize), sums: &mut [Sum]) -> usize {
+    let Some(sums) = sums[t..].first_chunk_mut::<6>() else { return 6 };
+    let inputs = (w.len() * ACT_GROUP).min(x.width() - first);
+    // SAFETY: vectors are floats.
+    let w: &[f32] = unsafe { core::slice::from_raw_parts(w.as_ptr().cast(), inputs * BLOCK_ROWS) };
+    let mut part = [isa.float(0.0)[0]; 12];
+    let mut rows = [&[][..]; 6];
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = &x.row(t + i)[first..first + inputs];
+    }
+    six_by_two::add(&SixByTwo { a: rows, b: [w, &w[BLOCK_ROWS / 2..]], stride: BLOCK_ROWS }, &mut part);
+    for (sum, part) in sums.iter_mut().zip(part.as_chunks::<2>().0) {
+        *sum = add(*sum, *part);
+    }
+    6
 }
