@@ -189,27 +189,43 @@ impl<'a> Blocks<'a> {
         self.all.bytes.len() / self.size
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.all.bytes.is_empty()
-    }
-
     /// `count` at a time.
     pub fn in_parts(self, count: usize) -> impl Iterator<Item = Blocks<'a>> {
         let parts = self.all.bytes.chunks(count * self.size);
         parts.map(move |bytes| Blocks { all: Block { bytes, ..self.all }, ..self })
     }
 
-    /// `N` parts, one after the other, as equally long as can be, with the numbers of their first blocks.
+    /// Calls `together` for the first blocks of `N` parts, which lie one after the other and are as equally long as can be, then for their
+    /// second ones, and so on; `alone` for those that some parts have more than others. Either way with the blocks' numbers.
+    pub fn in_streams<const N: usize>(
+        self,
+        together: impl Fn([usize; N], [Block<'a>; N]),
+        alone: impl Fn(usize, Block<'a>),
+    ) {
+        let mut streams = self.streams::<N>();
+        for i in 0..self.len() / N {
+            let mut blocks = [self.all; N];
+            for (block, (_, stream)) in blocks.iter_mut().zip(&mut streams) {
+                *block = stream.next().unwrap_or(*block);
+            }
+            together(streams.map(|(first, _)| first + i), blocks);
+        }
+        for (first, rest) in streams {
+            rest.for_each(|block| alone(first + self.len() / N, block));
+        }
+    }
+
+    /// `N` parts with the numbers of their first blocks.
     pub fn streams<const N: usize>(self) -> [(usize, Blocks<'a>); N] {
         let (each, more) = (self.len() / N, self.len() % N);
-        let (mut streams, mut first, mut rest) = ([(0, self); N], 0, self.all.bytes);
-        for (i, stream) in streams.iter_mut().enumerate() {
+        let (mut first, mut rest) = (0, self.all.bytes);
+        core::array::from_fn(|i| {
             let count = each + usize::from(i < more);
-            stream.0 = first;
-            (stream.1.all.bytes, rest) = rest.split_at(count * self.size);
+            let mut part = (first, self);
+            (part.1.all.bytes, rest) = rest.split_at(count * self.size);
             first += count;
-        }
-        streams
+            part
+        })
     }
 
     /// The blocks as they are when they have been read.
@@ -229,20 +245,6 @@ impl<'a> Iterator for Blocks<'a> {
         self.all.bytes = rest;
         Some(block)
     }
-}
-
-/// The next block of each of [`Blocks::streams`], with its number. None where the last has no more; the others may have one each then.
-#[inline(always)]
-pub fn abreast<'a, const N: usize>(streams: &mut [(usize, Blocks<'a>); N]) -> Option<([usize; N], [Block<'a>; N])> {
-    if streams[N - 1].1.is_empty() {
-        return None;
-    }
-    let (mut numbers, mut blocks) = ([0; N], [streams[0].1.all; N]);
-    for (i, (number, stream)) in streams.iter_mut().enumerate() {
-        (numbers[i], blocks[i]) = (*number, stream.next()?);
-        *number += 1;
-    }
-    Some((numbers, blocks))
 }
 
 impl<'a> Block<'a> {

@@ -1,3 +1,5 @@
+use std::cell::{Cell, RefCell};
+
 use super::*;
 use crate::layout::{Values, matrix_bytes, padded_cols};
 
@@ -176,18 +178,18 @@ fn streams_have_each_block_once() {
     let size = block_bytes(kind, cols, 0);
     for count in [0, 1, 3, 4, 7, 10] {
         let data: Vec<u8> = (0..count * size).map(|i| (i / size) as u8).collect();
-        let mut streams = Blocks::new(kind, 0, cols, &data).streams::<4>();
-        let (mut seen, mut turns) = (Vec::new(), 0);
-        while let Some((numbers, blocks)) = abreast(&mut streams) {
-            seen.extend(numbers.into_iter().zip(blocks));
-            turns += 1;
-        }
-        let rest = streams.into_iter().flat_map(|(first, rest)| rest.enumerate().map(move |(i, w)| (first + i, w)));
-        seen.extend(rest);
-        assert_eq!((turns, seen.len()), (count / 4, count));
-        seen.sort_by_key(|(number, _)| *number);
-        for (i, (number, block)) in seen.into_iter().enumerate() {
-            assert!(number == i && block.bytes.len() == size && block.bytes.iter().all(|byte| usize::from(*byte) == i));
-        }
+        let (turns, seen) = (Cell::new(0), RefCell::new(Vec::new()));
+        let see = |number: usize, block: Block| {
+            assert!(block.bytes.len() == size && block.bytes.iter().all(|byte| usize::from(*byte) == number));
+            seen.borrow_mut().push(number);
+        };
+        let together = |numbers: [usize; 4], blocks: [Block; 4]| {
+            turns.set(turns.get() + 1);
+            numbers.into_iter().zip(blocks).for_each(|(number, block)| see(number, block));
+        };
+        Blocks::new(kind, 0, cols, &data).in_streams(together, see);
+        let mut seen = seen.take();
+        seen.sort_unstable();
+        assert!(turns.get() == count / 4 && seen.into_iter().eq(0..count), "{count} blocks");
     }
 }

@@ -12,9 +12,9 @@ use crate::cpu::flash::SixByTwo;
 use crate::cpu::views::{Epilogue, Rows, Tile};
 use crate::cpu::x86::numbers::each_kind;
 use crate::cpu::x86::rows::Rows16;
-use crate::cpu::x86::{STREAMS, prefetch, prefetch_stream};
+use crate::cpu::x86::{STREAMS, prefetch, prefetch_for};
 use crate::layout::Kind;
-use crate::pack::{Block, Blocks, abreast};
+use crate::pack::{Block, Blocks};
 
 use super::lanes::{load_bytes, load_halves};
 use super::sums::{Sum, Sums, TOKENS};
@@ -57,28 +57,20 @@ pub fn linear(isa: Avx2, w: Block, x: Rows, y: Epilogue) {
 
 /// Some blocks; block `i` has the outputs `y(i)`.
 pub fn linear_blocks(isa: Avx2, blocks: Blocks, x: Rows, y: &dyn Fn(usize) -> Epilogue) {
-    // SAFETY: a value of `Avx2` proves that the CPU has the features.
-    unsafe {
-        match (x.count(), blocks.kind()) {
-            (1, Kind::F32) => one_token::<F32>(isa, blocks, x, y),
-            (1, Kind::F16) => one_token::<F16>(isa, blocks, x, y),
-            (1, Kind::Bf16) => one_token::<BF16>(isa, blocks, x, y),
-            _ => blocks.enumerate().for_each(|(i, w)| linear(isa, w, x, y(i))),
-        }
+    match (x.count(), blocks.kind()) {
+        (1, Kind::F32) => one_token::<F32>(isa, blocks, x, y),
+        (1, Kind::F16) => one_token::<F16>(isa, blocks, x, y),
+        (1, Kind::Bf16) => one_token::<BF16>(isa, blocks, x, y),
+        _ => blocks.enumerate().for_each(|(i, w)| linear(isa, w, x, y(i))),
     }
 }
 
-#[target_feature(enable = "avx2,fma,f16c")]
 fn one_token<const KIND: u32>(isa: Avx2, blocks: Blocks, x: Rows, y: &dyn Fn(usize) -> Epilogue) {
-    let mut streams = blocks.streams::<STREAMS>();
-    while let Some((i, w)) = abreast(&mut streams) {
-        few_tokens::<KIND, STREAMS, 1>(isa, w, x, i.map(y));
-    }
-    for (first, stream) in streams {
-        for (i, w) in stream.enumerate() {
-            few_tokens::<KIND, 1, 1>(isa, [w], x, [y(first + i)]);
-        }
-    }
+    blocks.in_streams::<STREAMS>(
+        // SAFETY: a value of `Avx2` proves that the CPU has the features.
+        |i, w| unsafe { few_tokens::<KIND, STREAMS, 1>(isa, w, x, i.map(y)) },
+        |i, w| linear(isa, w, x, y(i)),
+    );
 }
 
 /// `B` blocks times `T` tokens.
@@ -118,7 +110,7 @@ fn add_part<const KIND: u32, const B: usize, const T: usize>(
             let bytes = &bytes[b][i * size..][..size];
             // Two inputs of 16 bits are a line.
             if KIND == F32 || i % 2 == 0 {
-                prefetch_stream(&w[b], bytes);
+                prefetch_for::<T>(&w[b], bytes);
             }
             let w = weights::<KIND>(bytes);
             for t in 0..T {

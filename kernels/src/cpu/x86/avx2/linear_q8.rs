@@ -16,9 +16,9 @@ use crate::cpu::views::{Epilogue, Q8Rows, Q8Tile};
 use crate::cpu::x86::numbers::{self, COLUMNS, Numbers, each_kind, factor};
 use crate::cpu::x86::rows::{Rows16, pair};
 use crate::cpu::x86::steps::{self, Decode, Decoded, Decoder, Step, Stored};
-use crate::cpu::x86::{STREAMS, prefetch_stream};
+use crate::cpu::x86::{STREAMS, prefetch_for};
 use crate::layout::{Format, Values};
-use crate::pack::{Block, Blocks, NOTHING, abreast};
+use crate::pack::{Block, Blocks, NOTHING};
 
 use super::Avx2;
 use super::quads;
@@ -68,11 +68,16 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
 
 /// Some blocks of a matrix; block `i` has the outputs `y(i)`.
 pub fn linear_q8_blocks(isa: Avx2, blocks: Blocks, x: Q8Rows, y: &dyn Fn(usize) -> Epilogue) {
-    if x.count() == 1 {
-        // SAFETY: a value of `Avx2` proves that the CPU has the features.
-        each_kind!(blocks.kind(), KIND => return unsafe { some_blocks::<KIND>(isa, blocks, x.tile(0), y) }, float => {});
+    if x.count() > 1 || !blocks.kind().is_quantized() {
+        return blocks.enumerate().for_each(|(i, w)| linear_q8(isa, w, x, y(i)));
     }
-    blocks.enumerate().for_each(|(i, w)| linear_q8(isa, w, x, y(i)));
+    blocks.in_streams::<STREAMS>(
+        |i, w| {
+            // SAFETY: a value of `Avx2` proves that the CPU has the features.
+            each_kind!(w[0].kind, KIND => unsafe { few_tokens::<KIND, STREAMS, 1>(isa, w, x.tile(0), i.map(y)) }, float => {});
+        },
+        |i, w| linear_q8(isa, w, x, y(i)),
+    );
 }
 
 /// Weights by columns of four inputs × 16 rows.
@@ -285,19 +290,6 @@ fn few_tokens<const KIND: u32, const B: usize, const T: usize>(
     }
 }
 
-#[target_feature(enable = "avx2,fma,f16c")]
-fn some_blocks<const KIND: u32>(isa: Avx2, blocks: Blocks, x: Q8Tile<1>, y: &dyn Fn(usize) -> Epilogue) {
-    let mut streams = blocks.streams::<STREAMS>();
-    while let Some((i, w)) = abreast(&mut streams) {
-        few_tokens::<KIND, STREAMS, 1>(isa, w, x, i.map(y));
-    }
-    for (first, stream) in streams {
-        for (i, w) in stream.enumerate() {
-            few_tokens::<KIND, 1, 1>(isa, [w], x, [y(first + i)]);
-        }
-    }
-}
-
 /// Blocks' sums for `T` rows of `x`.
 #[inline(always)]
 fn sums<const KIND: u32, const B: usize, const T: usize>(isa: Avx2, w: &[Block; B], x: Q8Tile<T>) -> [[Float; T]; B] {
@@ -312,13 +304,13 @@ fn sums<const KIND: u32, const B: usize, const T: usize>(isa: Avx2, w: &[Block; 
         let mut headers = [&[][..]; B];
         for b in 0..B {
             headers[b] = &w[b].bytes[begin..][..format.header_bytes()];
-            prefetch_stream(&w[b], headers[b]);
+            prefetch_for::<T>(&w[b], headers[b]);
         }
         for at in (begin + format.header_bytes()..end).step_by(size) {
             let x = x.groups(s);
             for b in 0..B {
                 let step = &w[b].bytes[at..][..size];
-                prefetch_stream(&w[b], step);
+                prefetch_for::<T>(&w[b], step);
                 let (subs, numbers) = step.split_at(format.sub_bytes());
                 let w = Numbers::<Avx2, KIND>::of(isa, numbers, before[b]);
                 before[b] = numbers.first_chunk().unwrap_or(&NOTHING);
