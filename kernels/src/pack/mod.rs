@@ -185,7 +185,7 @@ impl<'a> Blocks<'a> {
         self.size
     }
 
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.all.bytes.len() / self.size
     }
 
@@ -202,8 +202,8 @@ impl<'a> Blocks<'a> {
         together: impl Fn([usize; N], [Block<'a>; N]),
         alone: impl Fn(usize, Block<'a>),
     ) {
-        let mut streams = self.streams::<N>();
-        for i in 0..self.len() / N {
+        let (mut streams, all_have) = (self.streams::<N>(), self.len() / N);
+        for i in 0..all_have {
             let mut blocks = [self.all; N];
             for (block, (_, stream)) in blocks.iter_mut().zip(&mut streams) {
                 *block = stream.next().unwrap_or(*block);
@@ -211,7 +211,7 @@ impl<'a> Blocks<'a> {
             together(streams.map(|(first, _)| first + i), blocks);
         }
         for (first, rest) in streams {
-            rest.for_each(|block| alone(first + self.len() / N, block));
+            rest.for_each(|block| alone(first + all_have, block));
         }
     }
 

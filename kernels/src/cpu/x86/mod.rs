@@ -23,6 +23,8 @@ const AHEAD: usize = 8192;
 const STREAMS: usize = 4;
 /// How far ahead of its use each of them is asked for.
 const STREAM_AHEAD: usize = 1024;
+/// Blocks of no more bytes are read one after another: models of so few inputs fit the caches, and each four have a beginning and an end.
+const NARROW: usize = 4096;
 const LINE: usize = 64;
 
 /// While a block comes from memory, asks for as many bytes as these, `AHEAD` of them.
@@ -31,10 +33,10 @@ fn prefetch(w: &Block, bytes: &[u8]) {
     prefetch_at(w, bytes, AHEAD);
 }
 
-/// The same by a kernel for `T` rows of inputs, which reads streams if there is one.
+/// The same where several streams are read in turn.
 #[inline(always)]
-fn prefetch_for<const T: usize>(w: &Block, bytes: &[u8]) {
-    prefetch_at(w, bytes, if T == 1 { STREAM_AHEAD } else { AHEAD });
+fn prefetch_stream(w: &Block, bytes: &[u8]) {
+    prefetch_at(w, bytes, STREAM_AHEAD);
 }
 
 #[inline(always)]
@@ -86,6 +88,11 @@ impl AheadParts {
             self.rest = Ahead { first: self.rest.first.wrapping_add(LINE), lines: self.rest.lines - 1 };
         }
     }
+}
+
+/// Whether AVX2 reads some blocks as streams for one row of inputs.
+fn in_streams(w: &Blocks) -> bool {
+    w.size() > NARROW
 }
 
 /// Asks for what `prefetch` will not have asked for when a block comes from memory and none before it did.

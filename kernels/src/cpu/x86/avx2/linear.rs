@@ -12,7 +12,7 @@ use crate::cpu::flash::SixByTwo;
 use crate::cpu::views::{Epilogue, Rows, Tile};
 use crate::cpu::x86::numbers::each_kind;
 use crate::cpu::x86::rows::Rows16;
-use crate::cpu::x86::{STREAMS, prefetch, prefetch_for};
+use crate::cpu::x86::{STREAMS, in_streams, prefetch, prefetch_stream};
 use crate::layout::Kind;
 use crate::pack::{Block, Blocks};
 
@@ -58,6 +58,7 @@ pub fn linear(isa: Avx2, w: Block, x: Rows, y: Epilogue) {
 /// Some blocks; block `i` has the outputs `y(i)`.
 pub fn linear_blocks(isa: Avx2, blocks: Blocks, x: Rows, y: &dyn Fn(usize) -> Epilogue) {
     match (x.count(), blocks.kind()) {
+        _ if !in_streams(&blocks) => blocks.enumerate().for_each(|(i, w)| linear(isa, w, x, y(i))),
         (1, Kind::F32) => one_token::<F32>(isa, blocks, x, y),
         (1, Kind::F16) => one_token::<F16>(isa, blocks, x, y),
         (1, Kind::Bf16) => one_token::<BF16>(isa, blocks, x, y),
@@ -110,7 +111,7 @@ fn add_part<const KIND: u32, const B: usize, const T: usize>(
             let bytes = &bytes[b][i * size..][..size];
             // Two inputs of 16 bits are a line.
             if KIND == F32 || i % 2 == 0 {
-                prefetch_for::<T>(&w[b], bytes);
+                if B == 1 { prefetch(&w[b], bytes) } else { prefetch_stream(&w[b], bytes) }
             }
             let w = weights::<KIND>(bytes);
             for t in 0..T {

@@ -13,10 +13,10 @@ use crate::abi::ACT_GROUP;
 use crate::cpu::q8::Q8Group;
 use crate::cpu::scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Q8Tile};
-use crate::cpu::x86::numbers::{self, COLUMNS, Numbers, each_kind, factor};
+use crate::cpu::x86::numbers::{self, COLUMNS, Numbers, VECTOR, each_kind, factor, usual};
 use crate::cpu::x86::rows::{Rows16, pair};
 use crate::cpu::x86::steps::{self, Decode, Decoded, Decoder, Step, Stored};
-use crate::cpu::x86::{STREAMS, prefetch_for};
+use crate::cpu::x86::{STREAMS, in_streams, prefetch, prefetch_stream};
 use crate::layout::{Format, Values};
 use crate::pack::{Block, Blocks, NOTHING};
 
@@ -55,8 +55,8 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
     // SAFETY: a value of `Avx2` proves that the CPU has the features.
     each_kind!(w.kind, KIND => unsafe {
         match x.count() {
-            1 => few_tokens::<KIND, 1, 1>(isa, [w], x.tile(0), [y]),
-            2 => few_tokens::<KIND, 1, 2>(isa, [w], x.tile(0), [y]),
+            1 => few_tokens::<KIND, 1>(isa, &w, x.tile(0), &y),
+            2 => few_tokens::<KIND, 2>(isa, &w, x.tile(0), &y),
             // A known function would be reason enough for the compiler to make a copy of what calls it for each kind.
             ..=quads::TOKENS if const { quads::takes(KIND) } => {
                 quads::some_tokens(isa, &w, x, &y, black_box(quads::unpack_scales::<KIND>));
@@ -67,17 +67,46 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
 }
 
 /// Some blocks of a matrix; block `i` has the outputs `y(i)`.
-pub fn linear_q8_blocks(isa: Avx2, blocks: Blocks, x: Q8Rows, y: &dyn Fn(usize) -> Epilogue) {
-    if x.count() > 1 || !blocks.kind().is_quantized() {
-        return blocks.enumerate().for_each(|(i, w)| linear_q8(isa, w, x, y(i)));
+pub fn linear_q8_blocks(isa: Avx2, blocks: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
+    if x.count() == 1 {
+        each_kind!(blocks.kind(), KIND => {
+            // SAFETY: a value of `Avx2` proves that the CPU has the features.
+            return unsafe {
+                match in_streams(&blocks) {
+                    true => streams::<KIND>(isa, blocks, x.tile(0), &y),
+                    false if const { usual(KIND) } => some_blocks::<KIND>(isa, blocks, x.tile(0), y),
+                    false => blocks.enumerate().for_each(|(i, w)| few_tokens::<KIND, 1>(isa, &w, x.tile(0), &y(i))),
+                }
+            };
+        }, float => {});
     }
+    blocks.enumerate().for_each(|(i, w)| linear_q8(isa, w, x, y(i)));
+}
+
+/// Some blocks times one token.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn streams<const KIND: u32>(isa: Avx2, blocks: Blocks, x: Q8Tile<1>, y: &dyn Fn(usize) -> Epilogue) {
     blocks.in_streams::<STREAMS>(
         |i, w| {
-            // SAFETY: a value of `Avx2` proves that the CPU has the features.
-            each_kind!(w[0].kind, KIND => unsafe { few_tokens::<KIND, STREAMS, 1>(isa, w, x.tile(0), i.map(y)) }, float => {});
+            let sums = sums_of_blocks::<KIND, STREAMS>(isa, &w, x);
+            for b in 0..STREAMS {
+                y(i[b]).store(0, &isa.rows(sums[b]));
+            }
         },
-        |i, w| linear_q8(isa, w, x, y(i)),
+        |i, w| {
+            let [sums] = sums_of_blocks::<KIND, 1>(isa, &[w], x);
+            y(i).store(0, &isa.rows(sums));
+        },
     );
+}
+
+/// The same for narrow ones.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn some_blocks<const KIND: u32>(isa: Avx2, blocks: Blocks, x: Q8Tile<1>, y: impl Fn(usize) -> Epilogue) {
+    for (i, w) in blocks.enumerate() {
+        let [sums] = sums::<KIND, 1>(isa, &w, x);
+        y(i).store(0, &isa.rows(sums));
+    }
 }
 
 /// Weights by columns of four inputs × 16 rows.
@@ -274,64 +303,90 @@ pub fn add_min<const T: usize>(isa: Avx2, min: Float, pick: [i16; 2], x: [&Q8Gro
     }
 }
 
-/// `B` blocks times `T` tokens. (Given all rows, the compiler would copy their four words, two at once, before the stores of each had come through.)
+/// `T` tokens. (Given all rows, the compiler would copy their four words, two at once, before the stores of each had come through.)
 #[target_feature(enable = "avx2,fma,f16c")]
-fn few_tokens<const KIND: u32, const B: usize, const T: usize>(
-    isa: Avx2,
-    w: [Block; B],
-    x: Q8Tile<T>,
-    y: [Epilogue; B],
-) {
-    let sums = sums::<KIND, B, T>(isa, &w, x);
-    for b in 0..B {
-        for t in 0..T {
-            y[b].store(t, &isa.rows(sums[b][t]));
-        }
+fn few_tokens<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T>, y: &Epilogue) {
+    let sums = sums::<KIND, T>(isa, w, x);
+    for t in 0..T {
+        y.store(t, &isa.rows(sums[t]));
     }
 }
 
-/// Blocks' sums for `T` rows of `x`.
+/// A block's sums for `T` rows of `x`.
 #[inline(always)]
-fn sums<const KIND: u32, const B: usize, const T: usize>(isa: Avx2, w: &[Block; B], x: Q8Tile<T>) -> [[Float; T]; B] {
+fn sums<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T>) -> [Float; T] {
     let format = const { numbers::format::<KIND>() };
-    let Shape { class, parts, min, zero } = const { Shape::of(numbers::format::<KIND>()) };
-    let mut sums = [[isa.float(0.0); T]; B];
-    let size = format.sub_bytes() + format.number_bytes();
-    let group_bytes = format.header_bytes() + w[0].group / ACT_GROUP * size;
+    let mut sums = [isa.float(0.0); T];
+    let mut s = 0;
+    let step_bytes = format.sub_bytes() + format.number_bytes();
+    let mut before = &NOTHING;
+    for group in w.bytes.chunks(format.header_bytes() + w.group / ACT_GROUP * step_bytes) {
+        // A length that the compiler knows.
+        let (header, steps) = group.split_at(format.header_bytes());
+        prefetch(w, header);
+        for step in steps.chunks_exact(step_bytes) {
+            prefetch(w, step);
+            add_step::<KIND, T>(isa, header, step, &mut before, x.groups(s), &mut sums);
+            s += 1;
+        }
+    }
+    sums
+}
+
+/// `B` blocks' sums, a step of each in turn.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn sums_of_blocks<const KIND: u32, const B: usize>(isa: Avx2, w: &[Block; B], x: Q8Tile<1>) -> [Float; B] {
+    let format = const { numbers::format::<KIND>() };
+    let (header_bytes, size) = (format.header_bytes(), format.sub_bytes() + format.number_bytes());
+    let group_bytes = header_bytes + w[0].group / ACT_GROUP * size;
+    let mut sums = [[isa.float(0.0)]; B];
     let (mut s, mut begin, mut before) = (0, 0, [&NOTHING; B]);
     while begin < w[0].bytes.len() {
         let end = w[0].bytes.len().min(begin + group_bytes);
-        let mut headers = [&[][..]; B];
-        for b in 0..B {
-            headers[b] = &w[b].bytes[begin..][..format.header_bytes()];
-            prefetch_for::<T>(&w[b], headers[b]);
-        }
-        for at in (begin + format.header_bytes()..end).step_by(size) {
-            let x = x.groups(s);
+        for at in (begin + header_bytes..end).step_by(size) {
+            // With the header that is before the first.
+            let first = if at == begin + header_bytes { begin } else { at };
             for b in 0..B {
-                let step = &w[b].bytes[at..][..size];
-                prefetch_for::<T>(&w[b], step);
-                let (subs, numbers) = step.split_at(format.sub_bytes());
-                let w = Numbers::<Avx2, KIND>::of(isa, numbers, before[b]);
-                before[b] = numbers.first_chunk().unwrap_or(&NOTHING);
-                for part in 0..parts {
-                    let (columns, excess) = (columns(parts, part), pick(parts, part, -zero));
-                    let products = match class {
-                        SMALL => products::<_, SMALL, T>(isa, &w, columns, excess, x),
-                        MIDDLE => products::<_, MIDDLE, T>(isa, &w, columns, excess, x),
-                        LARGE => products::<_, LARGE, T>(isa, &w, columns, excess, x),
-                        _ => products::<_, BYTES, T>(isa, &w, columns, excess, x),
-                    };
-                    let min = if min { Some(factor::<Avx2, KIND>(isa, headers[b], subs, (1, part))) } else { None };
-                    let scale = factor::<Avx2, KIND>(isa, headers[b], subs, (0, part));
-                    add(isa, products, (scale, min), pick(parts, part, 1), x, &mut sums[b]);
-                }
+                let (header, step) = (&w[b].bytes[begin..][..header_bytes], &w[b].bytes[at..][..size]);
+                prefetch_stream(&w[b], &w[b].bytes[first..at + size]);
+                add_step::<KIND, 1>(isa, header, step, &mut before[b], x.groups(s), &mut sums[b]);
             }
             s += 1;
         }
         begin = end;
     }
-    sums
+    sums.map(|[sum]| sum)
+}
+
+/// Adds what a step adds to the sums; `before` is the first plane of the step before.
+#[inline(always)]
+fn add_step<'a, const KIND: u32, const T: usize>(
+    isa: Avx2,
+    header: &[u8],
+    step: &'a [u8],
+    before: &mut &'a [u8; VECTOR],
+    x: [&Q8Group; T],
+    sums: &mut [Float; T],
+) {
+    let format = const { numbers::format::<KIND>() };
+    let Shape { class, parts, min, zero } = const { Shape::of(numbers::format::<KIND>()) };
+    let (subs, numbers) = step.split_at(format.sub_bytes());
+    let w = Numbers::<Avx2, KIND>::of(isa, numbers, before);
+    if format.has_trellis() {
+        *before = numbers.first_chunk().unwrap_or(&NOTHING);
+    }
+    for part in 0..parts {
+        let (columns, excess) = (columns(parts, part), pick(parts, part, -zero));
+        let products = match class {
+            SMALL => products::<_, SMALL, T>(isa, &w, columns, excess, x),
+            MIDDLE => products::<_, MIDDLE, T>(isa, &w, columns, excess, x),
+            LARGE => products::<_, LARGE, T>(isa, &w, columns, excess, x),
+            _ => products::<_, BYTES, T>(isa, &w, columns, excess, x),
+        };
+        let min = if min { Some(factor::<Avx2, KIND>(isa, header, subs, (1, part))) } else { None };
+        let scale = factor::<Avx2, KIND>(isa, header, subs, (0, part));
+        add(isa, products, (scale, min), pick(parts, part, 1), x, sums);
+    }
 }
 
 /// # Safety

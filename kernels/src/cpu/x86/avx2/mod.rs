@@ -24,6 +24,7 @@ use crate::cpu::cached::{Heads, RopeKv};
 use crate::cpu::q8::GroupsMut;
 use crate::cpu::scalar::Scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Rows};
+use crate::cpu::x86::{in_streams, prefetch_first, prefetch_streams};
 use crate::pack::{Block, Blocks};
 
 pub use norm::{load_group, put};
@@ -76,8 +77,8 @@ impl Isa for Avx2 {
 
     fn prefetch_first(self, w: Blocks, rows: usize) {
         match rows {
-            1 => crate::cpu::x86::prefetch_streams(w),
-            _ => crate::cpu::x86::prefetch_first(&w),
+            1 if in_streams(&w) => prefetch_streams(w),
+            _ => prefetch_first(&w),
         }
     }
 
@@ -94,7 +95,7 @@ impl Isa for Avx2 {
     }
 
     fn linear_q8_blocks(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
-        linear_q8::linear_q8_blocks(self, w, x, &y);
+        linear_q8::linear_q8_blocks(self, w, x, y);
     }
 
     calls! {
