@@ -30,19 +30,19 @@ const LINE: usize = 64;
 /// While a block comes from memory, asks for as many bytes as these, `AHEAD` of them.
 #[inline(always)]
 fn prefetch(w: &Block, bytes: &[u8]) {
-    prefetch_at(w, bytes, AHEAD);
+    prefetch_at(w, bytes.as_ptr().wrapping_add(AHEAD), bytes.len());
 }
 
 /// The same where several streams are read in turn.
 #[inline(always)]
-fn prefetch_stream(w: &Block, bytes: &[u8]) {
-    prefetch_at(w, bytes, STREAM_AHEAD);
+fn prefetch_stream(w: &Block, first: *const u8, bytes: usize) {
+    prefetch_at(w, first.wrapping_add(STREAM_AHEAD), bytes);
 }
 
 #[inline(always)]
-fn prefetch_at(w: &Block, bytes: &[u8], ahead: usize) {
-    if bytes.as_ptr() as usize + ahead < w.fetch_end {
-        lines(bytes.as_ptr().wrapping_add(ahead), bytes.len());
+fn prefetch_at(w: &Block, first: *const u8, bytes: usize) {
+    if (first as usize) < w.fetch_end {
+        lines(first, bytes);
     }
 }
 

@@ -111,7 +111,7 @@ fn add_part<const KIND: u32, const B: usize, const T: usize>(
             let bytes = &bytes[b][i * size..][..size];
             // Two inputs of 16 bits are a line.
             if KIND == F32 || i % 2 == 0 {
-                if B == 1 { prefetch(&w[b], bytes) } else { prefetch_stream(&w[b], bytes) }
+                if B == 1 { prefetch(&w[b], bytes) } else { prefetch_stream(&w[b], bytes.as_ptr(), bytes.len()) }
             }
             let w = weights::<KIND>(bytes);
             for t in 0..T {

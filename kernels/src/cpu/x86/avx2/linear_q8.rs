@@ -55,8 +55,10 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
     // SAFETY: a value of `Avx2` proves that the CPU has the features.
     each_kind!(w.kind, KIND => unsafe {
         match x.count() {
-            1 => few_tokens::<KIND, 1>(isa, &w, x.tile(0), &y),
-            2 => few_tokens::<KIND, 2>(isa, &w, x.tile(0), &y),
+            1 if const { usual(KIND) } => few_tokens::<KIND, 1>(isa, &w, x.tile(0), &y),
+            2 if const { usual(KIND) } => few_tokens::<KIND, 2>(isa, &w, x.tile(0), &y),
+            // The second token finds the weights in a cache.
+            count @ ..=2 => (0..count).for_each(|t| some_blocks(isa, &[w.at(t)], x, t, &[y])),
             // A known function would be reason enough for the compiler to make a copy of what calls it for each kind.
             ..=quads::TOKENS if const { quads::takes(KIND) } => {
                 quads::some_tokens(isa, &w, x, &y, black_box(quads::unpack_scales::<KIND>));
@@ -67,46 +69,35 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
 }
 
 /// Some blocks of a matrix; block `i` has the outputs `y(i)`.
-pub fn linear_q8_blocks(isa: Avx2, blocks: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
-    if x.count() == 1 {
-        each_kind!(blocks.kind(), KIND => {
-            // SAFETY: a value of `Avx2` proves that the CPU has the features.
-            return unsafe {
-                match in_streams(&blocks) {
-                    true => streams::<KIND>(isa, blocks, x.tile(0), &y),
-                    false if const { usual(KIND) } => some_blocks::<KIND>(isa, blocks, x.tile(0), y),
-                    false => blocks.enumerate().for_each(|(i, w)| few_tokens::<KIND, 1>(isa, &w, x.tile(0), &y(i))),
-                }
-            };
-        }, float => {});
+pub fn linear_q8_blocks(isa: Avx2, blocks: Blocks, x: Q8Rows, y: &dyn Fn(usize) -> Epilogue) {
+    if x.count() > 1 || !in_streams(&blocks) || !blocks.kind().is_quantized() {
+        return blocks.enumerate().for_each(|(i, w)| linear_q8(isa, w, x, y(i)));
     }
-    blocks.enumerate().for_each(|(i, w)| linear_q8(isa, w, x, y(i)));
-}
-
-/// Some blocks times one token.
-#[target_feature(enable = "avx2,fma,f16c")]
-fn streams<const KIND: u32>(isa: Avx2, blocks: Blocks, x: Q8Tile<1>, y: &dyn Fn(usize) -> Epilogue) {
     blocks.in_streams::<STREAMS>(
-        |i, w| {
-            let sums = sums_of_blocks::<KIND, STREAMS>(isa, &w, x);
-            for b in 0..STREAMS {
-                y(i[b]).store(0, &isa.rows(sums[b]));
-            }
-        },
-        |i, w| {
-            let [sums] = sums_of_blocks::<KIND, 1>(isa, &[w], x);
-            y(i).store(0, &isa.rows(sums));
-        },
+        |i, w| some_blocks(isa, &w, x, 0, &i.map(y)),
+        |i, w| some_blocks(isa, &[w], x, 0, &[y(i)]),
     );
 }
 
-/// The same for narrow ones.
-#[target_feature(enable = "avx2,fma,f16c")]
-fn some_blocks<const KIND: u32>(isa: Avx2, blocks: Blocks, x: Q8Tile<1>, y: impl Fn(usize) -> Epilogue) {
-    for (i, w) in blocks.enumerate() {
-        let [sums] = sums::<KIND, 1>(isa, &w, x);
-        y(i).store(0, &isa.rows(sums));
+/// Token `t` times up to `STREAMS` blocks.
+fn some_blocks(isa: Avx2, w: &[Block], x: Q8Rows, t: usize, y: &[Epilogue]) {
+    // SAFETY: a value of `Avx2` proves that the CPU has the features.
+    let sums = each_kind!(w[0].kind, KIND => unsafe { steps_in_turn::<KIND>(isa, w, x.tile(t)) }, float => return);
+    for (y, [sums]) in y.iter().zip(sums) {
+        y.store(t, &isa.rows(sums));
     }
+}
+
+/// The same for one token. The usual kinds have code of their own for narrow blocks.
+pub fn one_token(isa: Avx2, blocks: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
+    if in_streams(&blocks) {
+        return linear_q8_blocks(isa, blocks, x, &y);
+    }
+    each_kind!(blocks.kind(), KIND => if const { usual(KIND) } {
+        // SAFETY: a value of `Avx2` proves that the CPU has the features.
+        return unsafe { narrow_blocks::<KIND>(isa, blocks, x.tile(0), y) };
+    }, float => {});
+    blocks.enumerate().for_each(|(i, w)| linear_q8(isa, w, x, y(i)));
 }
 
 /// Weights by columns of four inputs × 16 rows.
@@ -333,29 +324,36 @@ fn sums<const KIND: u32, const T: usize>(isa: Avx2, w: &Block, x: Q8Tile<T>) -> 
     sums
 }
 
-/// `B` blocks' sums, a step of each in turn.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn sums_of_blocks<const KIND: u32, const B: usize>(isa: Avx2, w: &[Block; B], x: Q8Tile<1>) -> [Float; B] {
+fn narrow_blocks<const KIND: u32>(isa: Avx2, blocks: Blocks, x: Q8Tile<1>, y: impl Fn(usize) -> Epilogue) {
+    for (i, w) in blocks.enumerate() {
+        let [sums] = sums::<KIND, 1>(isa, &w, x);
+        y(i).store(0, &isa.rows(sums));
+    }
+}
+
+/// The sums of up to `STREAMS` blocks, a step of each in turn.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn steps_in_turn<const KIND: u32>(isa: Avx2, blocks: &[Block], x: Q8Tile<1>) -> [[Float; 1]; STREAMS] {
     let format = const { numbers::format::<KIND>() };
     let (header_bytes, size) = (format.header_bytes(), format.sub_bytes() + format.number_bytes());
-    let group_bytes = header_bytes + w[0].group / ACT_GROUP * size;
-    let mut sums = [[isa.float(0.0)]; B];
-    let (mut s, mut begin, mut before) = (0, 0, [&NOTHING; B]);
-    while begin < w[0].bytes.len() {
-        let end = w[0].bytes.len().min(begin + group_bytes);
+    let (group_bytes, all) = (header_bytes + blocks[0].group / ACT_GROUP * size, blocks[0].bytes.len());
+    let mut sums = [[isa.float(0.0)]; STREAMS];
+    let (mut s, mut begin, mut before) = (0, 0, [&NOTHING; STREAMS]);
+    while begin < all {
+        let end = all.min(begin + group_bytes);
         for at in (begin + header_bytes..end).step_by(size) {
-            // With the header that is before the first.
-            let first = if at == begin + header_bytes { begin } else { at };
-            for b in 0..B {
-                let (header, step) = (&w[b].bytes[begin..][..header_bytes], &w[b].bytes[at..][..size]);
-                prefetch_stream(&w[b], &w[b].bytes[first..at + size]);
-                add_step::<KIND, 1>(isa, header, step, &mut before[b], x.groups(s), &mut sums[b]);
+            for (w, (before, sums)) in blocks.iter().zip(before.iter_mut().zip(&mut sums)) {
+                let (header, step) = (&w.bytes[begin..][..header_bytes], &w.bytes[at..][..size]);
+                // With as much as a header before it, which it may be the first after.
+                prefetch_stream(w, step.as_ptr().wrapping_sub(header_bytes), header_bytes + size);
+                add_step::<KIND, 1>(isa, header, step, before, x.groups(s), sums);
             }
             s += 1;
         }
         begin = end;
     }
-    sums.map(|[sum]| sum)
+    sums
 }
 
 /// Adds what a step adds to the sums; `before` is the first plane of the step before.

@@ -95,7 +95,11 @@ impl Isa for Avx2 {
     }
 
     fn linear_q8_blocks(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
-        linear_q8::linear_q8_blocks(self, w, x, y);
+        linear_q8::linear_q8_blocks(self, w, x, &y);
+    }
+
+    fn linear_q8_one(self, w: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epilogue) {
+        linear_q8::one_token(self, w, x, y);
     }
 
     calls! {
