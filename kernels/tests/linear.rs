@@ -11,8 +11,10 @@ use tc_kernels::layout::{Kind, padded_cols, padded_width, q8_row_bytes};
 use tc_kernels::table::LINEAR_Q8_MIRROR;
 use tc_kernels::table::{Chosen, Features, Tier, select};
 
-/// `(rows, cols)`: model widths that no power of two divides, odd ones, and rows for four streams of two or three blocks.
-const SHAPES: [(usize, usize); 8] = [(16, 32), (5, 33), (17, 172), (40, 288), (33, 576), (16, 160), (3, 1), (148, 96)];
+/// `(rows, cols)`: model widths that no power of two divides, and odd ones.
+const SHAPES: [(usize, usize); 7] = [(16, 32), (5, 33), (17, 172), (40, 288), (33, 576), (16, 160), (3, 1)];
+/// Blocks that are read as streams for one token: two times four, and one and two more.
+const WIDE: [(usize, usize); 2] = [(140, 960), (149, 1057)];
 const TOKENS: [usize; 9] = [1, 2, 3, 4, 5, 7, 13, 25, 31];
 
 struct Case {
@@ -98,13 +100,23 @@ struct Expected {
 }
 
 fn expected(name: &str, kinds: impl Iterator<Item = Kind>, planes: usize) -> Vec<Expected> {
+    expected_of(name, kinds, planes, &SHAPES, TOKENS[TOKENS.len() - 1])
+}
+
+fn expected_of(
+    name: &str,
+    kinds: impl Iterator<Item = Kind>,
+    planes: usize,
+    shapes: &[(usize, usize)],
+    tokens: usize,
+) -> Vec<Expected> {
     let mut all = Vec::new();
     for kind in kinds {
         // The largest |w| of noise.
         let largest = kind.format().map_or(1, |format| (0..=255).map(|q| format.value(q).abs()).max().unwrap_or(1));
-        for shape in SHAPES {
+        for &shape in shapes {
             for group in groups(kind, shape.1) {
-                let case = Case::new(kind, group, shape, TOKENS[TOKENS.len() - 1], planes);
+                let case = Case::new(kind, group, shape, tokens, planes);
                 let what = format!("{name} {kind:?} g{group} {shape:?}");
                 let bound = 2e-6 * largest as f32 * shape.1 as f32 + 1e-6;
                 let values = [false, true].map(|extras| case.run(&scalar(name), 0, case.n, extras));
@@ -123,7 +135,7 @@ fn against_scalar(name: &str, planes: usize) {
 
 fn variant_against_scalar(kernel: &Chosen, all: &[Expected]) {
     for Expected { case, bound, values, what } in all {
-        for n in TOKENS {
+        for n in TOKENS.into_iter().filter(|n| *n <= case.n) {
             for (extras, expected) in [false, true].into_iter().zip(values) {
                 let what = format!("{what} {} n={n}", kernel.variant);
                 assert_close(&case.run(kernel, 0, n, extras), &expected[..n * case.w.rows], *bound, &what);
@@ -213,12 +225,21 @@ fn a_token_alone_equals_a_token_in_a_batch() {
 
 /// What native code calls for one token is what it would get from the kernel for many.
 #[test]
+fn streams_of_wide_blocks_against_scalar() {
+    for (name, planes) in [("linear", 0), ("linear_q8", 1)] {
+        let kinds = Kind::ALL.into_iter().filter(|kind| planes == 0 || kind.is_quantized());
+        let all = expected_of(name, kinds, planes, &WIDE, 2);
+        each_variant(name, |kernel| variant_against_scalar(kernel, &all));
+    }
+}
+
+#[test]
 fn one_token_by_its_own_kernel_is_the_same() {
     each_variant("linear_q8_one", |kernel| {
         let tier = Tier::from_name(kernel.variant).unwrap();
         let general = select("linear_q8", Features::detect().limited_to(tier)).unwrap();
         for kind in Kind::ALL.into_iter().filter(|kind| kind.is_quantized()) {
-            for shape in SHAPES {
+            for shape in SHAPES.into_iter().chain(WIDE) {
                 let case = Case::new(kind, 32, shape, 1, 1);
                 for extras in [false, true] {
                     let what = format!("{kind:?} {shape:?}");
