@@ -223,7 +223,7 @@ fn tuning_brings_a_model_closer_to_its_floats_and_is_the_same_each_time() {
         let model = Rounded::new(kind);
         let (quantized, divergences) = model.tuned(24 * 8 * 40, &|_, _| ControlFlow::Continue(())).unwrap();
         let (first, last) = (divergences[0], divergences[divergences.len() - 1]);
-        assert!(last < 0.9 * first, "{kind}: {first}, then {last}");
+        assert!(last < 0.95 * first, "{kind}: {first}, then {last}");
         let (again, _) = model.tuned(24 * 8 * 40, &|_, _| ControlFlow::Continue(())).unwrap();
         assert!(numbers(&quantized) == numbers(&again), "{kind}");
         // What was tuned is what is stored, but for the rounding of scales.
