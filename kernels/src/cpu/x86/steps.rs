@@ -59,6 +59,7 @@ pub unsafe fn decode<V: Rows16, const KIND: u32>(v: V, step: Stored, out: *mut S
 }
 
 /// A block's steps with the headers of their groups. (Slices' own iterators would divide, for every group.)
+#[derive(Clone, Copy)]
 struct Steps<'a> {
     rest: &'a [u8],
     header: &'a [u8],
@@ -82,6 +83,7 @@ impl<'a> Steps<'a> {
 impl<'a> Iterator for Steps<'a> {
     type Item = Stored<'a>;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.left == 0 {
             (self.header, self.rest) = self.rest.split_at_checked(self.header_bytes)?;
@@ -122,13 +124,14 @@ impl<'a, V: Rows16, S> Decoder<'a, V, S> {
 
     /// As many of the next steps as `out` holds; None after the last.
     pub fn next<'b>(&mut self, v: V, out: &'b mut [MaybeUninit<S>]) -> Option<Decoded<'b, S>> {
-        let (begin, first, mut count) = (self.read, self.done, 0);
-        for (out, step) in out.iter_mut().zip(&mut self.steps) {
+        // In registers: through memory, each step would wait for what the one before has left there.
+        let (mut steps, begin, first, mut count) = (self.steps, self.read, self.done, 0);
+        for (out, step) in out.iter_mut().zip(&mut steps) {
             // SAFETY: promised when `self` was made.
             unsafe { (self.decode)(v, step, out.as_mut_ptr()) };
             (count, self.read) = (count + 1, step.bytes.as_ptr_range().end);
         }
-        self.done += count;
+        (self.steps, self.done) = (steps, first + count);
         // SAFETY: these have just been decoded.
         let steps = unsafe { core::slice::from_raw_parts(out.as_ptr().cast(), count) };
         (count > 0).then(|| Decoded { steps, first, ahead: Ahead::of(self.w, begin..self.read) })
