@@ -195,37 +195,31 @@ impl<'a> Blocks<'a> {
         parts.map(move |bytes| Blocks { all: Block { bytes, ..self.all }, ..self })
     }
 
-    /// Calls `together` for the first blocks of `N` parts, which lie one after the other and are as equally long as can be, then for their
-    /// second ones, and so on; `alone` for those that some parts have more than others. Either way with the blocks' numbers.
-    pub fn in_streams<const N: usize>(
-        self,
-        together: impl Fn([usize; N], [Block<'a>; N]),
-        alone: impl Fn(usize, Block<'a>),
-    ) {
-        let (mut streams, all_have) = (self.streams::<N>(), self.len() / N);
-        for i in 0..all_have {
-            let mut blocks = [self.all; N];
-            for (block, (_, stream)) in blocks.iter_mut().zip(&mut streams) {
-                *block = stream.next().unwrap_or(*block);
-            }
-            together(streams.map(|(first, _)| first + i), blocks);
-        }
-        for (first, rest) in streams {
-            rest.for_each(|block| alone(first + all_have, block));
-        }
+    /// Block `i`.
+    #[inline(always)]
+    pub fn get(&self, i: usize) -> Block<'a> {
+        Block { bytes: &self.all.bytes[i * self.size..][..self.size], ..self.all }
     }
 
-    /// `N` parts with the numbers of their first blocks.
-    pub fn streams<const N: usize>(self) -> [(usize, Blocks<'a>); N] {
+    /// Those from block `i` on.
+    pub fn from(mut self, i: usize) -> Blocks<'a> {
+        self.all.bytes = &self.all.bytes[i * self.size..];
+        self
+    }
+
+    /// The first blocks of `N` parts, which lie one after the other and are as equally long as can be.
+    pub fn streams<const N: usize>(&self) -> [usize; N] {
         let (each, more) = (self.len() / N, self.len() % N);
-        let (mut first, mut rest) = (0, self.all.bytes);
-        core::array::from_fn(|i| {
-            let count = each + usize::from(i < more);
-            let mut part = (first, self);
-            (part.1.all.bytes, rest) = rest.split_at(count * self.size);
-            first += count;
-            part
-        })
+        core::array::from_fn(|part| part * each + part.min(more))
+    }
+
+    /// The blocks that are read in turn, and how many they are: the first ones of `N` parts, then the second ones, and so on; then, alone, those
+    /// that some parts have more than others.
+    #[inline(always)]
+    pub fn in_streams<const N: usize>(&self) -> impl Iterator<Item = ([usize; N], usize)> {
+        let (firsts, each, more) = (self.streams::<N>(), self.len() / N, self.len() % N);
+        let together = (0..each).map(move |i| (firsts.map(|first| first + i), N));
+        together.chain((0..more).map(move |part| ([firsts[part] + each; N], 1)))
     }
 
     /// The blocks as they are when they have been read.

@@ -1,5 +1,3 @@
-use std::cell::{Cell, RefCell};
-
 use super::*;
 use crate::layout::{Values, matrix_bytes, padded_cols};
 
@@ -178,18 +176,16 @@ fn streams_have_each_block_once() {
     let size = block_bytes(kind, cols, 0);
     for count in [0, 1, 3, 4, 7, 10] {
         let data: Vec<u8> = (0..count * size).map(|i| (i / size) as u8).collect();
-        let (turns, seen) = (Cell::new(0), RefCell::new(Vec::new()));
-        let see = |number: usize, block: Block| {
-            assert!(block.bytes.len() == size && block.bytes.iter().all(|byte| usize::from(*byte) == number));
-            seen.borrow_mut().push(number);
-        };
-        let together = |numbers: [usize; 4], blocks: [Block; 4]| {
-            turns.set(turns.get() + 1);
-            numbers.into_iter().zip(blocks).for_each(|(number, block)| see(number, block));
-        };
-        Blocks::new(kind, 0, cols, &data).in_streams(together, see);
-        let mut seen = seen.take();
+        let (blocks, mut turns, mut seen) = (Blocks::new(kind, 0, cols, &data), 0, Vec::new());
+        for (numbers, together) in blocks.in_streams::<4>() {
+            turns += usize::from(together == 4);
+            for number in &numbers[..together] {
+                let bytes = blocks.get(*number).bytes;
+                assert!(bytes.len() == size && bytes.iter().all(|byte| usize::from(*byte) == *number));
+                seen.push(*number);
+            }
+        }
         seen.sort_unstable();
-        assert!(turns.get() == count / 4 && seen.into_iter().eq(0..count), "{count} blocks");
+        assert!(turns == count / 4 && seen.into_iter().eq(0..count), "{count} blocks");
     }
 }

@@ -104,8 +104,8 @@ fn prefetch_first(w: &Blocks) {
 /// The same for streams.
 #[inline(never)]
 fn prefetch_streams(w: Blocks) {
-    for (_, stream) in w.streams::<STREAMS>() {
-        lines_of(&stream, STREAM_AHEAD);
+    for first in w.streams::<STREAMS>() {
+        lines_of(&w.from(first), STREAM_AHEAD);
     }
 }
 

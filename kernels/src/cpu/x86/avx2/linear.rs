@@ -40,12 +40,12 @@ pub fn linear(isa: Avx2, w: Block, x: Rows, y: Epilogue) {
     // SAFETY: a value of `Avx2` proves that the CPU has the features.
     unsafe {
         match (x.count(), w.kind) {
-            (1, Kind::F32) => few_tokens::<F32, 1, 1>(isa, [w], x, [y]),
-            (1, Kind::F16) => few_tokens::<F16, 1, 1>(isa, [w], x, [y]),
-            (1, Kind::Bf16) => few_tokens::<BF16, 1, 1>(isa, [w], x, [y]),
-            (2, Kind::F32) => few_tokens::<F32, 1, 2>(isa, [w], x, [y]),
-            (2, Kind::F16) => few_tokens::<F16, 1, 2>(isa, [w], x, [y]),
-            (2, Kind::Bf16) => few_tokens::<BF16, 1, 2>(isa, [w], x, [y]),
+            (1, Kind::F32) => few_tokens::<F32, 1, 1>(isa, [w], x, |_| y),
+            (1, Kind::F16) => few_tokens::<F16, 1, 1>(isa, [w], x, |_| y),
+            (1, Kind::Bf16) => few_tokens::<BF16, 1, 1>(isa, [w], x, |_| y),
+            (2, Kind::F32) => few_tokens::<F32, 1, 2>(isa, [w], x, |_| y),
+            (2, Kind::F16) => few_tokens::<F16, 1, 2>(isa, [w], x, |_| y),
+            (2, Kind::Bf16) => few_tokens::<BF16, 1, 2>(isa, [w], x, |_| y),
             (_, Kind::F32) => all_tokens(isa, &w, x, &y, decode::<F32>),
             (_, Kind::F16) => all_tokens(isa, &w, x, &y, decode::<F16>),
             (_, Kind::Bf16) => all_tokens(isa, &w, x, &y, decode::<BF16>),
@@ -57,34 +57,48 @@ pub fn linear(isa: Avx2, w: Block, x: Rows, y: Epilogue) {
 
 /// Some blocks; block `i` has the outputs `y(i)`.
 pub fn linear_blocks(isa: Avx2, blocks: Blocks, x: Rows, y: &dyn Fn(usize) -> Epilogue) {
-    match (x.count(), blocks.kind()) {
-        _ if !in_streams(&blocks) => blocks.enumerate().for_each(|(i, w)| linear(isa, w, x, y(i))),
-        (1, Kind::F32) => one_token::<F32>(isa, blocks, x, y),
-        (1, Kind::F16) => one_token::<F16>(isa, blocks, x, y),
-        (1, Kind::Bf16) => one_token::<BF16>(isa, blocks, x, y),
-        _ => blocks.enumerate().for_each(|(i, w)| linear(isa, w, x, y(i))),
+    if x.count() > 1 || !in_streams(&blocks) || blocks.kind().is_quantized() {
+        return blocks.enumerate().for_each(|(i, w)| linear(isa, w, x, y(i)));
+    }
+    // SAFETY: a value of `Avx2` proves that the CPU has the features.
+    unsafe {
+        match blocks.kind() {
+            Kind::F16 => one_token::<F16>(isa, &blocks, x, y),
+            Kind::Bf16 => one_token::<BF16>(isa, &blocks, x, y),
+            _ => one_token::<F32>(isa, &blocks, x, y),
+        }
     }
 }
 
-fn one_token<const KIND: u32>(isa: Avx2, blocks: Blocks, x: Rows, y: &dyn Fn(usize) -> Epilogue) {
-    blocks.in_streams::<STREAMS>(
-        // SAFETY: a value of `Avx2` proves that the CPU has the features.
-        |i, w| unsafe { few_tokens::<KIND, STREAMS, 1>(isa, w, x, i.map(y)) },
-        |i, w| linear(isa, w, x, y(i)),
-    );
+/// All that is done between blocks is compiled for vectors: meanwhile nothing is asked of memory.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn one_token<const KIND: u32>(isa: Avx2, blocks: &Blocks, x: Rows, y: &dyn Fn(usize) -> Epilogue) {
+    for (numbers, count) in blocks.in_streams::<STREAMS>() {
+        if count == STREAMS {
+            few_tokens::<KIND, STREAMS, 1>(isa, numbers.map(|i| blocks.get(i)), x, |b| y(numbers[b]));
+        } else {
+            few_tokens::<KIND, 1, 1>(isa, [blocks.get(numbers[0])], x, |_| y(numbers[0]));
+        }
+    }
 }
 
 /// `B` blocks times `T` tokens.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn few_tokens<const KIND: u32, const B: usize, const T: usize>(isa: Avx2, w: [Block; B], x: Rows, y: [Epilogue; B]) {
+fn few_tokens<const KIND: u32, const B: usize, const T: usize>(
+    isa: Avx2,
+    w: [Block; B],
+    x: Rows,
+    y: impl Fn(usize) -> Epilogue,
+) {
     let (cols, x) = (w[0].cols, x.tile::<T>(0));
     let mut sums = [[isa.float(0.0); T]; B];
     for first in (0..cols).step_by(PART) {
         add_part::<KIND, B, T>(isa, &w, &x, (first, PART.min(cols - first)), &mut sums);
     }
     for b in 0..B {
+        let y = y(b);
         for t in 0..T {
-            y[b].store(t, &isa.rows(sums[b][t]));
+            y.store(t, &isa.rows(sums[b][t]));
         }
     }
 }

@@ -58,7 +58,7 @@ pub fn linear_q8(isa: Avx2, w: Block, x: Q8Rows, y: Epilogue) {
             1 if const { usual(KIND) } => few_tokens::<KIND, 1>(isa, &w, x.tile(0), &y),
             2 if const { usual(KIND) } => few_tokens::<KIND, 2>(isa, &w, x.tile(0), &y),
             // The second token finds the weights in a cache.
-            count @ ..=2 => (0..count).for_each(|t| some_blocks(isa, &[w.at(t)], x, t, &[y])),
+            count @ ..=2 => (0..count).for_each(|t| some_blocks(isa, &[w.at(t)], x, t, |_| y)),
             // A known function would be reason enough for the compiler to make a copy of what calls it for each kind.
             ..=quads::TOKENS if const { quads::takes(KIND) } => {
                 quads::some_tokens(isa, &w, x, &y, black_box(quads::unpack_scales::<KIND>));
@@ -73,18 +73,26 @@ pub fn linear_q8_blocks(isa: Avx2, blocks: Blocks, x: Q8Rows, y: &dyn Fn(usize) 
     if x.count() > 1 || !in_streams(&blocks) || !blocks.kind().is_quantized() {
         return blocks.enumerate().for_each(|(i, w)| linear_q8(isa, w, x, y(i)));
     }
-    blocks.in_streams::<STREAMS>(
-        |i, w| some_blocks(isa, &w, x, 0, &i.map(y)),
-        |i, w| some_blocks(isa, &[w], x, 0, &[y(i)]),
-    );
+    // SAFETY: a value of `Avx2` proves that the CPU has the features.
+    unsafe { streams(isa, &blocks, x, y) }
 }
 
-/// Token `t` times up to `STREAMS` blocks.
-fn some_blocks(isa: Avx2, w: &[Block], x: Q8Rows, t: usize, y: &[Epilogue]) {
-    // SAFETY: a value of `Avx2` proves that the CPU has the features.
-    let sums = each_kind!(w[0].kind, KIND => unsafe { steps_in_turn::<KIND>(isa, w, x.tile(t)) }, float => return);
-    for (y, [sums]) in y.iter().zip(sums) {
-        y.store(t, &isa.rows(sums));
+/// One token. All that is done between blocks is compiled for vectors: meanwhile nothing is asked of memory.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn streams(isa: Avx2, blocks: &Blocks, x: Q8Rows, y: &dyn Fn(usize) -> Epilogue) {
+    for (numbers, count) in blocks.in_streams::<STREAMS>() {
+        let w = numbers.map(|i| blocks.get(i));
+        some_blocks(isa, &w[..count], x, 0, |b| y(numbers[b]));
+    }
+}
+
+/// Token `t` times up to `STREAMS` blocks; block `b` of these has the outputs `y(b)`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn some_blocks(isa: Avx2, w: &[Block], x: Q8Rows, t: usize, y: impl Fn(usize) -> Epilogue) {
+    let sums = each_kind!(w[0].kind, KIND => steps_in_turn::<KIND>(isa, w, x.tile(t)), float => return);
+    for b in 0..w.len() {
+        y(b).store(t, &isa.rows(sums[b][0]));
     }
 }
 
