@@ -1,6 +1,8 @@
 //! The KV cache as tasks see it: one KV head's rows of one sequence. Making a view is unsafe and says what must hold; using one
 //! is safe.
 
+use core::ops::Range;
+
 use crate::abi::{AttentionArgs, Call, KV_BLOCK, KV_TILE, KvType, Partial, RopeKvArgs, SEGMENT};
 use crate::cpu::q8::inverse_scale;
 
@@ -185,6 +187,21 @@ pub struct KvBlock<'a, E> {
     /// `[KV_BLOCK]`, or none.
     pub k_scales: &'a [f32],
     pub v_scales: &'a [f32],
+}
+
+impl<'a, E> KvBlock<'a, E> {
+    fn head_dim(&self) -> usize {
+        self.k.len() / KV_BLOCK
+    }
+
+    /// The tiles of the first `count` positions.
+    pub fn keys(&self, count: usize) -> &'a [E] {
+        &self.k[..count.next_multiple_of(KV_TILE) * self.head_dim()]
+    }
+
+    pub fn values(&self, positions: &Range<usize>) -> &'a [E] {
+        &self.v[positions.start * self.head_dim()..positions.end * self.head_dim()]
+    }
 }
 
 /// Elements as they lie in memory.

@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use crate::abi::{KV_BLOCK, KV_TILE};
 
-use super::lanes::{Cell, Lanes, SixByTwo, Work};
+use super::lanes::{Cell, Lanes, SixByTwo, ThreeByFour, Work};
 
 /// Inputs or positions whose products are one piece of code, and between two times that something is asked for ahead. Heads are
 /// multiples of it.
@@ -175,6 +175,14 @@ impl<E: Cell, const N: usize, const V: usize> SomeDots<'_, E, N, V> {
             let b = [k, &k[KV_TILE * head_dim..]];
             return l.six_by_two(SixByTwo { a: *queries, b, stride: KV_TILE }, sums);
         }
+        if const { L::THREE_BY_FOUR && N == 3 && V == 4 }
+            && let Some(k) = E::halves(self.0.k)
+            && let (Some(queries), Some(sums)) = (queries.first_chunk(), sums.as_flattened_mut().first_chunk_mut())
+        {
+            let tile = |v: usize| &k[(j + v) * KV_TILE * head_dim..];
+            let b = [tile(0), tile(1), tile(2), tile(3)];
+            return three_by_four(l, ThreeByFour { a: *queries, b, stride: KV_TILE }, ahead, sums);
+        }
         let each = L::WIDTH / KV_TILE;
         let mut tiles: [[&[[E; KV_TILE]]; 2]; V] = [[&[]; 2]; V];
         for v in 0..V {
@@ -197,6 +205,20 @@ impl<E: Cell, const N: usize, const V: usize> SomeDots<'_, E, N, V> {
                 outer!(l, sums, N, V, i => l.splat(q[i][d]), v => E::tiles(l, [&k[v][0][d], &k[v][1][d]]));
             }
         }
+    }
+}
+
+/// [`Lanes::three_by_four`], and between its turns what is to be asked for ahead.
+#[inline(always)]
+fn three_by_four<L: Lanes>(l: L, product: ThreeByFour, ahead: &mut Ahead, sums: &mut [L::V; 12]) {
+    let ThreeByFour { a, b, stride } = product;
+    for begin in (0..a[0].len()).step_by(TURN) {
+        let end = a[0].len().min(begin + TURN);
+        ahead.step(l);
+        let a = [&a[0][begin..end], &a[1][begin..end], &a[2][begin..end]];
+        let from = begin * stride;
+        let b = [&b[0][from..], &b[1][from..], &b[2][from..], &b[3][from..]];
+        l.three_by_four(ThreeByFour { a, b, stride }, sums);
     }
 }
 
@@ -311,6 +333,11 @@ impl<E: Cell, const N: usize, const V: usize> Work for SomeMix<'_, E, N, V> {
             self.part::<L, V>(l, j, &mut ahead);
             j += V;
         }
+        // One vector of one query would wait for itself in every product.
+        while const { N == 1 } && j + 2 <= vectors {
+            self.part::<L, 2>(l, j, &mut ahead);
+            j += 2;
+        }
         while j < vectors {
             self.part::<L, 1>(l, j, &mut ahead);
             j += 1;
@@ -362,6 +389,14 @@ impl<E: Cell, const N: usize, const V: usize> SomeMix<'_, E, N, V> {
             let v = &v[j * L::WIDTH..];
             let b = [v, &v[L::WIDTH..]];
             return l.six_by_two(SixByTwo { a: *weights, b, stride: head_dim }, sums);
+        }
+        if const { L::THREE_BY_FOUR && N == 3 && W == 4 }
+            && let Some(v) = E::halves(v)
+            && let (Some(weights), Some(sums)) = (weights.first_chunk(), sums.as_flattened_mut().first_chunk_mut())
+        {
+            let column = |w: usize| &v[(j + w) * L::WIDTH..];
+            let b = [column(0), column(1), column(2), column(3)];
+            return three_by_four(l, ThreeByFour { a: *weights, b, stride: head_dim }, ahead, sums);
         }
         let row = |p: usize| &v[p * head_dim + j * L::WIDTH..][..W * L::WIDTH];
         for c in 0..turns {

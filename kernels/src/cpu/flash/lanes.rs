@@ -21,6 +21,8 @@ pub trait Lanes: Copy {
 
     /// Whether `six_by_two` is there, which is faster than what the compiler makes.
     const SIX_BY_TWO: bool = false;
+    /// Likewise `three_by_four`.
+    const THREE_BY_FOUR: bool = false;
 
     /// Runs it, compiled with the instructions and not inlined.
     fn call(self, work: impl Work);
@@ -49,16 +51,22 @@ pub trait Lanes: Copy {
     fn largest(self, x: Self::V) -> f32;
     /// Adds products to the sums of each row and column; only where `SIX_BY_TWO`.
     fn six_by_two(self, _: SixByTwo, _: &mut [Self::V; 12]) {}
+    /// The same; only where `THREE_BY_FOUR`.
+    fn three_by_four(self, _: ThreeByFour, _: &mut [Self::V; 12]) {}
 }
 
-/// Products of six rows of f32 with two columns of vectors: for row `i` and column `v` the sum over `p` of `a[i][p]` times the vector at
+/// Products of `N` rows of f32 with `V` columns of vectors: for row `i` and column `v` the sum over `p` of `a[i][p]` times the vector at
 /// `b[v][p * stride]`.
 #[derive(Clone, Copy)]
-pub struct SixByTwo<'a> {
-    pub a: [&'a [f32]; 6],
-    pub b: [&'a [f32]; 2],
+pub struct Products<'a, E, const N: usize, const V: usize> {
+    pub a: [&'a [f32]; N],
+    pub b: [&'a [E]; V],
     pub stride: usize,
 }
+
+pub type SixByTwo<'a> = Products<'a, f32, 6, 2>;
+/// With columns of f16.
+pub type ThreeByFour<'a> = Products<'a, u16, 3, 4>;
 
 /// An element of the cache as lanes load it.
 pub trait Cell: Element {
@@ -66,6 +74,10 @@ pub trait Cell: Element {
     fn tiles<L: Lanes>(l: L, x: [&[Self; KV_TILE]; 2]) -> L::V;
     /// Themselves, if they are f32.
     fn floats(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+    /// Themselves, if they are f16.
+    fn halves(_: &[Self]) -> Option<&[u16]> {
         None
     }
 }
@@ -96,6 +108,11 @@ impl Cell for u16 {
     #[inline(always)]
     fn tiles<L: Lanes>(l: L, x: [&[u16; KV_TILE]; 2]) -> L::V {
         l.tiles_f16(x)
+    }
+
+    #[inline(always)]
+    fn halves(x: &[u16]) -> Option<&[u16]> {
+        Some(x)
     }
 }
 

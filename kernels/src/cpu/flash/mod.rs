@@ -15,7 +15,7 @@
 mod block;
 mod lanes;
 
-pub use lanes::{Cell, EXP2, Lanes, SixByTwo, Work};
+pub use lanes::{Cell, EXP2, Lanes, SixByTwo, ThreeByFour, Work};
 
 use crate::abi::{KV_BLOCK, Partial};
 use crate::cpu::cached::{Heads, KvBlock, bytes, each_element, segments, spans};
@@ -74,7 +74,8 @@ struct Sums<const Q: usize, const VALUES: usize, const WIDE: usize> {
     /// The segments before.
     sums: [Partial; Q],
     scores: Scores<Q>,
-    y: [f32; VALUES],
+    /// `[queries][head_dim]`
+    y: [MaybeUninit<f32>; VALUES],
     /// A block's keys, then its values.
     wide: [MaybeUninit<f32>; WIDE],
 }
@@ -96,7 +97,7 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
             owners: [(0, 0); Q],
             sums: [Partial::NONE; Q],
             scores: [[0.0; KV_BLOCK]; Q],
-            y: [0.0; VALUES],
+            y: [const { MaybeUninit::uninit() }; VALUES],
             wide: [const { MaybeUninit::uninit() }; WIDE],
         }
     }
@@ -139,10 +140,10 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
         for (begin, end) in segments(begin, end) {
             self.most.fill(NOTHING);
             self.total.fill(0.0);
-            self.y[..tile.queries() * tile.head_dim].fill(0.0);
+            self.y[..tile.queries() * tile.head_dim].fill(MaybeUninit::new(0.0));
             let mut spans = spans(begin, end).peekable();
             while let Some((begin, end)) = spans.next() {
-                let next = spans.peek().map(|(begin, _)| cache.block(*begin));
+                let next = spans.peek().map(|&(begin, end)| cache.block(begin).keys(end - begin));
                 self.visit::<L, E>(l, (&tile, queries), cache.block(begin), next, begin, end);
             }
             self.join(l, &mut tile, begin, end);
@@ -157,13 +158,13 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
         l: L,
         (tile, queries): (&Tile, &[&[f32]]),
         block: KvBlock<E>,
-        next: Option<KvBlock<E>>,
+        next: Option<&[E]>,
         begin: usize,
         end: usize,
     ) {
         let positions = begin % KV_BLOCK..(end - 1) % KV_BLOCK + 1;
         let scale = tile.tokens[0].scale * LOG2_E;
-        let ahead = bytes(block.v);
+        let ahead = bytes(block.values(&positions));
         if const { WIDE > 0 } {
             let k = widened(l, block.k, &mut self.wide);
             scores(l, queries, scale, k, ahead, &positions, &mut self.scores);
@@ -173,8 +174,9 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
         rescale(l, &mut self.scores[..queries.len()], block.k_scales);
         self.soften(l, tile, begin, end);
         rescale(l, &mut self.scores[..queries.len()], block.v_scales);
-        let y = &mut self.y[..queries.len() * tile.head_dim];
-        let ahead = next.map_or(&[][..], |next| bytes(next.k));
+        // SAFETY: `attend`, which alone calls this, has filled those of all the tile's queries.
+        let y = unsafe { filled(&mut self.y[..queries.len() * tile.head_dim]) };
+        let ahead = next.map_or(&[][..], bytes);
         if const { WIDE > 0 } {
             let v = widened(l, block.v, &mut self.wide);
             weigh(l, &self.scores, v, ahead, &positions, &self.shrink, y);
@@ -216,7 +218,9 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
                 continue;
             }
             let part = Partial { most: self.most[i], total: self.total[i] };
-            let (first, y) = (token.begin >= begin, &self.y[i * head_dim..][..head_dim]);
+            // SAFETY: `attend`, which alone calls this, has filled those of all the tile's queries.
+            let y = unsafe { filled(&mut self.y[i * head_dim..][..head_dim]) };
+            let first = token.begin >= begin;
             let out = token.y_of(head);
             if first {
                 self.sums[i] = part;
@@ -239,6 +243,14 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
             }
         }
     }
+}
+
+/// # Safety
+/// All have been written.
+#[inline(always)]
+unsafe fn filled(y: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    // SAFETY: promised by the caller.
+    unsafe { core::slice::from_raw_parts_mut(y.as_mut_ptr().cast(), y.len()) }
 }
 
 /// Elements as f32.

@@ -5,10 +5,10 @@ use core::mem::MaybeUninit;
 
 use crate::abi::KV_TILE;
 use crate::cpu::cached::Heads;
-use crate::cpu::flash::{self, EXP2, Lanes, SixByTwo, Work};
+use crate::cpu::flash::{self, EXP2, Lanes, SixByTwo, ThreeByFour, Work};
 use crate::cpu::scalar;
 
-use super::{Avx2, lanes, six_by_two};
+use super::{Avx2, lanes, six_by_two, three_by_four};
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub fn attention(isa: Avx2, tokens: &mut [Heads]) {
@@ -31,6 +31,7 @@ impl Lanes for Avx2 {
     const WIDTH: usize = 8;
     const MANY: bool = false;
     const SIX_BY_TWO: bool = true;
+    const THREE_BY_FOUR: bool = true;
 
     fn call(self, work: impl Work) {
         #[inline(never)]
@@ -139,5 +140,10 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn six_by_two(self, product: SixByTwo, sums: &mut [__m256; 12]) {
         vector!(six_by_two::add(&product, sums));
+    }
+
+    #[inline(always)]
+    fn three_by_four(self, product: ThreeByFour, sums: &mut [__m256; 12]) {
+        vector!(three_by_four::add(&product, sums));
     }
 }

@@ -18,6 +18,7 @@ mod rows16;
 mod six_by_two;
 mod small;
 mod sums;
+mod three_by_four;
 
 use crate::cpu::Isa;
 use crate::cpu::cached::{Heads, RopeKv};
