@@ -57,6 +57,7 @@ fn norm_and_swiglu(x: &Aligned, w: &[f32], y: &mut Aligned) {
         x_stride: 2 * FFN as u32,
         y_stride: q8_row_bytes(FFN) as u32,
         dim: FFN as u32,
+        over: Over::Tokens as u32,
     };
     time("swiglu_q8", "1536", &swiglu, &call_of(1));
 }

@@ -217,7 +217,8 @@ pub struct LinearArgs {
     pub over: u32,
 }
 
-/// `y = silu(x[0..dim]) * x[dim..2 dim]`, as f32 (`swiglu`) or as a Q8 or Q8x2 row (`swiglu_q8`, `swiglu_q8x2`). Task: one token.
+/// `y = silu(x[0..dim]) * x[dim..2 dim]`, as f32 (`swiglu`) or as a Q8 or Q8x2 row (`swiglu_q8`, `swiglu_q8x2`). Task: one token or row.
+/// `swiglu_q8_groups` and `swiglu_q8x2_groups` do the same by groups of columns.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SwigluArgs {
@@ -226,6 +227,8 @@ pub struct SwigluArgs {
     pub x_stride: u32,
     pub y_stride: u32,
     pub dim: u32,
+    /// Native artifacts older than 1.2 have zero here, which is tokens.
+    pub over: u32,
 }
 
 /// Per token: norms (where `q_norm`, `k_norm` are given) and rotates q and k of a merged `[q | k | v]` row, writes q to

@@ -224,9 +224,9 @@ pub const KERNELS: &[Kernel] = &[
     Kernel { name: "linear", tasks: tasks::linear, variants: tiers!(tiled linear) },
     Kernel { name: "linear_q8", tasks: tasks::linear, variants: tiers!(tiled linear_q8, 1) },
     Kernel { name: "linear_q8x2", tasks: tasks::linear, variants: tiers!(tiled linear_q8, 2) },
-    Kernel { name: "swiglu", tasks: tasks::tokens, variants: tiers!(swiglu) },
-    Kernel { name: "swiglu_q8", tasks: tasks::tokens, variants: tiers!(swiglu_q8, 1) },
-    Kernel { name: "swiglu_q8x2", tasks: tasks::tokens, variants: tiers!(swiglu_q8, 2) },
+    Kernel { name: "swiglu", tasks: tasks::swiglu, variants: tiers!(swiglu) },
+    Kernel { name: "swiglu_q8", tasks: tasks::swiglu, variants: tiers!(swiglu_q8, 1) },
+    Kernel { name: "swiglu_q8x2", tasks: tasks::swiglu, variants: tiers!(swiglu_q8, 2) },
     Kernel { name: "rope_kv", tasks: tasks::rope_kv, variants: tiers!(rope_kv) },
     Kernel { name: "attention", tasks: tasks::attention, variants: tiers!(attention) },
     Kernel { name: "gather_rows", tasks: tasks::rows, variants: plain!(drive::gather_rows) },
@@ -237,13 +237,22 @@ pub const KERNELS: &[Kernel] = &[
     Kernel { name: "scale", tasks: tasks::elementwise, variants: plain!(drive::elementwise::<ops::Scale>) },
 ];
 
-/// Kernels that no instruction of a program names: native code calls them where it cuts an instruction's work in other tasks, and where
-/// it knows that there is one token.
+/// Kernels that no instruction of a program names: they cut an instruction's work in other tasks, or are for where it is known that there
+/// is one token.
 pub const PARTS: &[Kernel] = &[
     Kernel { name: "linear_q8_one", tasks: tasks::linear, variants: tiers!(linear_q8_one) },
     Kernel { name: "swiglu_q8_groups", tasks: tasks::swiglu_groups, variants: tiers!(swiglu_q8_groups, 1) },
     Kernel { name: "swiglu_q8x2_groups", tasks: tasks::swiglu_groups, variants: tiers!(swiglu_q8_groups, 2) },
 ];
+
+/// The kernel that does the same in smaller tasks, by groups of columns, where there is one.
+pub fn by_groups(kernel: &str) -> Option<&'static str> {
+    match kernel {
+        "swiglu_q8" => Some("swiglu_q8_groups"),
+        "swiglu_q8x2" => Some("swiglu_q8x2_groups"),
+        _ => None,
+    }
+}
 
 /// The best variant of a kernel for a CPU with these features; None where no kernel has the name.
 pub fn select(name: &str, features: Features) -> Option<Chosen> {

@@ -6,7 +6,7 @@ mod common;
 
 use common::{Aligned, Noise, Packed, assert_close, call_of, each_variant, run, scalar};
 use tc_kernels::abi::{
-    ACT_GROUP, ConcatArgs, ElementwiseArgs, EmbedArgs, GatherArgs, NormArgs, Over, QuantizeArgs, RopeTableArgs,
+    ACT_GROUP, Call, ConcatArgs, ElementwiseArgs, EmbedArgs, GatherArgs, NormArgs, Over, QuantizeArgs, RopeTableArgs,
     SwigluArgs,
 };
 use tc_kernels::exp::exp;
@@ -201,10 +201,26 @@ fn swiglu(kernel: &Chosen, planes: usize, dim: usize) -> Vec<Vec<u8>> {
     let row = |noise: &mut Noise| (0..2 * dim).map(|i| noise.value() * if i < dim { 120.0 } else { 1.0 }).collect();
     let x = Aligned::rows(&(0..TOKENS).map(|_| row(&mut noise)).collect::<Vec<_>>(), stride);
     rows_of(planes, dim, |y, y_stride| {
-        let args = SwigluArgs { x: x.ptr().cast(), y, x_stride: stride as u32, y_stride, dim: dim as u32 };
+        let over = Over::Tokens as u32;
+        let args = SwigluArgs { x: x.ptr().cast(), y, x_stride: stride as u32, y_stride, dim: dim as u32, over };
         // SAFETY: buffers are as large as the shapes say.
         unsafe { run(kernel, &args, &call_of(TOKENS)) };
     })
+}
+
+/// Tasks that a call of five tokens and two rows has.
+#[test]
+fn swiglu_counts_tokens_or_rows() {
+    let call = Call { rows: 2, ..call_of(5) };
+    for (name, each) in [("swiglu", 1), ("swiglu_q8", 1), ("swiglu_q8x2", 1), ("swiglu_q8_groups", 3)] {
+        for (over, count) in [(Over::Tokens, 5), (Over::Rows, 2)] {
+            let (x, y) = (core::ptr::null(), core::ptr::null_mut());
+            let args = SwigluArgs { x, y, x_stride: 192, y_stride: 120, dim: 96, over: over as u32 };
+            // SAFETY: who counts tasks reads nothing but the arguments and the call.
+            let tasks = unsafe { (scalar(name).tasks)((&raw const args).cast(), &call) };
+            assert_eq!(tasks, each * count, "{name} {over:?}");
+        }
+    }
 }
 
 #[test]

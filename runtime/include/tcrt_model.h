@@ -8,7 +8,8 @@
  * Evolution. A field is never removed, moved or given another meaning. New ones are appended to `tcrt_descriptor`,
  * `tcrt_context` and `tcrt_call`, and the minor version grows: an older artifact runs on a newer libtcrt, which sees
  * from `size` what the artifact has; an artifact that uses a newer minor version than libtcrt has is refused, and so is
- * another major version. A kernel whose arguments or arithmetic change gets a new name.
+ * another major version. A kernel whose arguments or arithmetic change gets a new name; padding, which is zero in every
+ * artifact, may become a field of which zero means what was before.
  *
  * All numbers are in the machine's byte order (little-endian), pointers have 64 bits. Texts are UTF-8 and end in no zero.
  */
@@ -22,7 +23,7 @@ extern "C" {
 #endif
 
 #define TCRT_MODEL_MAJOR 1
-#define TCRT_MODEL_MINOR 1
+#define TCRT_MODEL_MINOR 2
 #define TCRT_MODEL_MAGIC {'T', 'C', 'R', 'T', 'M', 'O', 'D', 0}
 
 /* ---- Kernels ---------------------------------------------------------------------------------------------------- */
@@ -110,10 +111,11 @@ typedef struct tcrt_linear_args { /* linear, linear_q8, linear_q8x2, linear_q8_o
     uint32_t over;
 } tcrt_linear_args;
 
-typedef struct tcrt_swiglu_args { /* swiglu, swiglu_q8, swiglu_q8x2 [n], swiglu_q8_groups, swiglu_q8x2_groups [n * groups of 32 columns, token-major] */
+typedef struct tcrt_swiglu_args { /* swiglu, swiglu_q8, swiglu_q8x2 [n or rows], swiglu_q8_groups, swiglu_q8x2_groups [the same * groups of 32 columns, token-major] */
     const float *x;
     uint8_t *y;
     uint32_t x_stride, y_stride /* bytes */, dim;
+    uint32_t over; /* Since 1.2; before, padding, which is zero. */
 } tcrt_swiglu_args;
 
 typedef struct tcrt_rope_kv_args { /* rope_kv [n * kv_heads, token-major] */

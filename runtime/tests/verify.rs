@@ -171,7 +171,7 @@ fn shapes() {
         let last = p.instructions.len() - 3;
         p.instructions[last].operands[2] = Operand::Buffer(buffer(p, "normed") as u32);
     });
-    check("(swiglu): y is not over tokens", |p| {
+    check("(swiglu): some of its buffers are over rows, some over tokens", |p| {
         let act = buffer(p, "act");
         p.buffers[act].over_rows = true;
         p.buffers[act].offset = 0;

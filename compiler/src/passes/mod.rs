@@ -12,6 +12,7 @@ mod fuse_residual;
 mod fuse_rope_kv;
 mod fuse_swiglu;
 mod fuse_swiglu_quant;
+mod gather_early;
 mod merge;
 mod merge_gate_up;
 mod merge_qkv;
@@ -38,6 +39,7 @@ pub struct Options {
 /// All passes in the order they run.
 pub const PASSES: &[Pass] = &[
     always("dce", dce::run),
+    always("gather-early", gather_early::run),
     always("merge-qkv", merge_qkv::run),
     always("merge-gate-up", merge_gate_up::run),
     always("fold-scale", fold_scale::run),

@@ -81,6 +81,12 @@ pub mod tasks {
         count(args.over, call)
     }
 
+    pub unsafe extern "C" fn swiglu(args: *const c_void, call: *const Call) -> u32 {
+        // SAFETY: the ABI.
+        let (args, call) = unsafe { read::<SwigluArgs>(args, call) };
+        count(args.over, call)
+    }
+
     pub unsafe extern "C" fn elementwise(args: *const c_void, call: *const Call) -> u32 {
         // SAFETY: the ABI.
         let (args, call) = unsafe { read::<ElementwiseArgs>(args, call) };
@@ -94,11 +100,11 @@ pub mod tasks {
         if count(args.over, call) == 0 { 0 } else { args.w.rows.div_ceil(BLOCK_ROWS as u32) }
     }
 
-    /// One for each token and group of its columns.
+    /// One for each token, or row, and group of its columns.
     pub unsafe extern "C" fn swiglu_groups(args: *const c_void, call: *const Call) -> u32 {
         // SAFETY: the ABI.
         let (args, call) = unsafe { read::<SwigluArgs>(args, call) };
-        call.n * groups(args)
+        count(args.over, call) * groups(args)
     }
 
     /// One for each token and KV head.
@@ -335,7 +341,7 @@ pub unsafe extern "C" fn swiglu_q8<I: Isa, const PLANES: usize>(
     }
 }
 
-/// As `swiglu_q8`, but a task is a group of a token's columns, token-major.
+/// As `swiglu_q8`, but a task is a group of a token's or row's columns, token-major.
 pub unsafe extern "C" fn swiglu_q8_groups<I: Isa, const PLANES: usize>(
     args: *const c_void,
     call: *const Call,

@@ -183,6 +183,7 @@ fn swiglu(dim: usize, n: usize, planes: usize) -> Made {
         x_stride: padded_width(2 * dim) as u32,
         y_stride: stride as u32,
         dim: dim as u32,
+        over: Over::Tokens as u32,
     };
     let bytes = n * (8 * dim + stride);
     Made { args: one(args), call: call_of(n), buffers: vec![x, y], bytes, operations: 4 * dim * n }

@@ -9,7 +9,7 @@ use tc_kernels::abi::{
     AttentionArgs, ConcatArgs, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, Matrix, NormArgs, QuantizeArgs,
     RopeKvArgs, RopeTableArgs, SwigluArgs,
 };
-use tc_kernels::table::{Chosen, Features, select};
+use tc_kernels::table::{Chosen, Features, by_groups, select};
 
 /// Where the buffers of `tokens` tokens and `rows` rows lie: first those over tokens, then those over rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,9 @@ pub fn bind(
     let binder = Binder { program: verified.program(), weights, memory, arena };
     let instructions = verified.program().instructions.iter().zip(verified.ops());
     let step = |(instruction, op): (&crate::program::Instruction, &Op)| {
-        let kernel = choose(&binder.program.kernels[usize::from(instruction.kernel)], features)?;
+        let kernel = &binder.program.kernels[usize::from(instruction.kernel)];
+        // One token's work is for all threads.
+        let kernel = choose(by_groups(kernel).unwrap_or(kernel), features)?;
         Ok(Step::new(&kernel, binder.args(op), instruction.barrier))
     };
     instructions.map(step).collect()
@@ -117,12 +119,13 @@ impl Binder<'_> {
                 alpha,
                 over: over as u32,
             }),
-            Op::Swiglu { x, y, dim } => Args::Swiglu(SwigluArgs {
+            Op::Swiglu { x, y, dim, over } => Args::Swiglu(SwigluArgs {
                 x: self.floats(x),
                 y: self.bytes(y),
                 x_stride: self.stride(x),
                 y_stride: self.byte_stride(y),
                 dim,
+                over: over as u32,
             }),
             Op::RopeKv { qkv, table, q_norm, k_norm, q, heads, eps } => {
                 let Heads { heads, kv_heads, head_dim, layer } = heads;

@@ -7,7 +7,7 @@ use tc_kernels::abi::{Call, Run, Tasks};
 
 pub const MAGIC: [u8; 8] = *b"TCRTMOD\0";
 pub const MAJOR: u16 = 1;
-pub const MINOR: u16 = 1;
+pub const MINOR: u16 = 2;
 /// The object that an artifact exports.
 pub const SYMBOL: &str = "tcrt_model_descriptor";
 

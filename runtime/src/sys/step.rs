@@ -1,11 +1,14 @@
 use std::ffi::c_void;
 use std::ptr;
 use tc_kernels::abi::{
-    AttentionArgs, Call, ConcatArgs, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, NormArgs, QuantizeArgs,
+    AttentionArgs, Call, ConcatArgs, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, NormArgs, Over, QuantizeArgs,
     RopeKvArgs, RopeTableArgs, Run, SwigluArgs, Tasks,
 };
 use tc_kernels::layout::{Kind, block_bytes};
 use tc_kernels::table::{Chosen, PORTION_BYTES};
+
+/// Groups of SwiGLU's columns that are worth a trip to the counter, as `PORTION_BYTES` of weights are.
+const PORTION_GROUPS: u32 = 8;
 
 /// A kernel's arguments, each pointer resolved.
 pub(crate) enum Args {
@@ -70,9 +73,16 @@ impl Step {
         Step { run: kernel.run, tasks: kernel.tasks, args, task_bytes, barrier }
     }
 
-    /// Tasks that a thread should take at a time, at least: more tokens make more of a task.
+    /// Tasks that a thread should take at a time, at least: more tokens, or rows, make more of a task.
     pub fn least(&self, call: &Call) -> u32 {
-        PORTION_BYTES.checked_div(self.task_bytes * call.n as usize).map_or(1, |tasks| tasks as u32)
+        match &self.args {
+            Args::Linear(args) => {
+                let count = if args.over == Over::Rows as u32 { call.rows } else { call.n };
+                PORTION_BYTES.checked_div(self.task_bytes * count as usize).map_or(1, |tasks| tasks as u32)
+            }
+            Args::Swiglu(_) => PORTION_GROUPS,
+            _ => 1,
+        }
     }
 
     pub fn tasks(&self, call: &Call) -> u32 {

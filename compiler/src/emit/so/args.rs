@@ -83,12 +83,13 @@ impl<P: Fn(usize, bool) -> Address> Arguments<'_, P> {
                 .u32(offset_of!(LinearArgs, y_stride), self.stride(y))
                 .f32(offset_of!(LinearArgs, alpha), alpha)
                 .u32(offset_of!(LinearArgs, over), over as u32),
-            Op::Swiglu { x, y, dim } => Writer::new::<SwigluArgs>()
+            Op::Swiglu { x, y, dim, over } => Writer::new::<SwigluArgs>()
                 .pointer(offset_of!(SwigluArgs, x), self.from(x))
                 .pointer(offset_of!(SwigluArgs, y), self.out(y))
                 .u32(offset_of!(SwigluArgs, x_stride), self.stride(x))
                 .u32(offset_of!(SwigluArgs, y_stride), self.byte_stride(y))
-                .u32(offset_of!(SwigluArgs, dim), dim),
+                .u32(offset_of!(SwigluArgs, dim), dim)
+                .u32(offset_of!(SwigluArgs, over), over as u32),
             Op::RopeKv { qkv, table, q_norm, k_norm, q, heads: Heads { heads, kv_heads, head_dim, layer }, eps } => {
                 Writer::new::<RopeKvArgs>()
                     .pointer(offset_of!(RopeKvArgs, qkv), self.from(qkv))

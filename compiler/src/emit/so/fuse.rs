@@ -1,6 +1,7 @@
 //! Instructions whose work can be cut the same way, so that a thread goes from one to the next with what it has made itself.
 
 use tc_kernels::abi::{ACT_GROUP, BLOCK_ROWS};
+use tc_kernels::table::by_groups;
 use tcrt::program::verify::{Heads, Op};
 
 use super::schedule::{Part, Phase, Span, Step};
@@ -20,11 +21,7 @@ pub struct ByColumns {
 pub fn by_columns(program: &Program, ops: &[Op], linear: usize, swiglu: usize) -> Option<ByColumns> {
     const GROUP: u32 = ACT_GROUP as u32;
     let (Op::Linear { w, y, .. }, Op::Swiglu { x, dim, .. }) = (&ops[linear], &ops[swiglu]) else { return None };
-    let by_groups = match program.instructions[swiglu].kernel.name {
-        "swiglu_q8" => "swiglu_q8_groups",
-        "swiglu_q8x2" => "swiglu_q8x2_groups",
-        _ => return None,
-    };
+    let by_groups = by_groups(program.instructions[swiglu].kernel.name)?;
     if y != x || program.weights[*w].rows != 2 * dim || !dim.is_multiple_of(GROUP) {
         return None;
     }
@@ -32,7 +29,8 @@ pub fn by_columns(program: &Program, ops: &[Op], linear: usize, swiglu: usize) -
     let gate_and_up = Part::of(program, linear, vec![blocks(0), blocks(*dim)]);
     let swiglu = Part { kernel: by_groups, ..Part::whole(program, swiglu) };
     let step = Step { chain: vec![gate_and_up, swiglu], tasks: dim / GROUP };
-    Some(ByColumns { step, columns: Place::Arena { over_rows: false, bytes: program.buffers[*y].range() } })
+    let made = &program.buffers[*y];
+    Some(ByColumns { step, columns: Place::Arena { over_rows: made.over_rows, bytes: made.range() } })
 }
 
 /// Two phases, the matmul that makes queries, keys and values and the attention over them, as one, where every thread gets

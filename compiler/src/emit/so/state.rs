@@ -105,8 +105,9 @@ pub fn portion(step: &Step, program: &Program, ops: &[Op]) -> Portion {
         },
         _ => None,
     };
+    // Each span is a stream of its own, which should not be a short one.
     let bytes = step.chain.first().and_then(|part| {
-        let blocks: u32 = part.spans.iter().map(|span| span.each).sum();
+        let blocks = part.spans.iter().map(|span| span.each).max()?;
         Some(task_bytes(&ops[part.at])? * blocks as usize)
     });
     let least = bytes.map_or(PORTION_HEADS, |bytes| (PORTION_BYTES / bytes.max(1)).max(1) as u32);

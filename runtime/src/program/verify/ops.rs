@@ -15,7 +15,7 @@ pub enum Op {
     Norm { x: usize, w: usize, y: usize, dim: u32, eps: f32, over: Over },
     Quantize { x: usize, y: usize, dim: u32, over: Over },
     Linear { x: usize, w: usize, bias: Option<usize>, residual: Option<usize>, y: usize, alpha: f32, over: Over },
-    Swiglu { x: usize, y: usize, dim: u32 },
+    Swiglu { x: usize, y: usize, dim: u32, over: Over },
     RopeKv { qkv: usize, table: usize, q_norm: Option<usize>, k_norm: Option<usize>, q: usize, heads: Heads, eps: f32 },
     Attention { q: usize, y: usize, heads: Heads, window: u32, scale: f32 },
     Gather { x: usize, y: usize, dim: u32 },
@@ -164,9 +164,9 @@ impl<'a> Reader<'a> {
     }
 
     fn swiglu(&self) -> Result<Op> {
-        let ((x, from), (y, to)) = (self.tokens("x")?, self.tokens("y")?);
+        let ((x, from), (y, to)) = (self.buffer("x")?, self.buffer("y")?);
         self.equal("x's width", from.width, "twice y's width", to.width * 2)?;
-        Ok(Op::Swiglu { x, y, dim: to.width })
+        Ok(Op::Swiglu { x, y, dim: to.width, over: self.over(&[from, to])? })
     }
 
     fn rope_kv(&self) -> Result<Op> {

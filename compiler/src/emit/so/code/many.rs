@@ -56,7 +56,10 @@ impl Emitter<'_> {
     fn tasks(&mut self, op: &Op, weights: &[tcrt::program::Weight], n: Value, rows: Value) -> Value {
         let count = |over: Over| if over == Over::Rows { rows } else { n };
         match op {
-            Op::Norm { over, .. } | Op::Quantize { over, .. } | Op::Elementwise { over, .. } => count(*over),
+            Op::Norm { over, .. }
+            | Op::Quantize { over, .. }
+            | Op::Swiglu { over, .. }
+            | Op::Elementwise { over, .. } => count(*over),
             Op::Gather { .. } => rows,
             Op::Linear { w, over, .. } => {
                 let blocks = weights[*w].rows.div_ceil(BLOCK_ROWS as u32);
@@ -66,7 +69,7 @@ impl Emitter<'_> {
             Op::RopeKv { heads, .. } | Op::Attention { heads, .. } => {
                 self.b.ins().imul_imm(n, i64::from(heads.kv_heads))
             }
-            Op::Embed { .. } | Op::RopeTable { .. } | Op::Swiglu { .. } | Op::Concat { .. } => n,
+            Op::Embed { .. } | Op::RopeTable { .. } | Op::Concat { .. } => n,
         }
     }
 }
