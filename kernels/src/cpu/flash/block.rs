@@ -166,22 +166,9 @@ impl<E: Cell, const N: usize, const V: usize> SomeDots<'_, E, N, V> {
         for i in 0..N {
             queries[i] = &self.0.queries[i][..head_dim];
         }
-        if const { L::SIX_BY_TWO && N == 6 && V == 2 }
-            && let Some(k) = E::floats(self.0.k)
-            && let (Some(queries), Some(sums)) = (queries.first_chunk(), sums.as_flattened_mut().first_chunk_mut())
-        {
-            (0..head_dim / TURN).for_each(|_| ahead.step(l));
-            let k = &k[j * KV_TILE * head_dim..];
-            let b = [k, &k[KV_TILE * head_dim..]];
-            return l.six_by_two(SixByTwo { a: *queries, b, stride: KV_TILE }, sums);
-        }
-        if const { L::THREE_BY_FOUR && N == 3 && V == 4 }
-            && let Some(k) = E::halves(self.0.k)
-            && let (Some(queries), Some(sums)) = (queries.first_chunk(), sums.as_flattened_mut().first_chunk_mut())
-        {
-            let tile = |v: usize| &k[(j + v) * KV_TILE * head_dim..];
-            let b = [tile(0), tile(1), tile(2), tile(3)];
-            return three_by_four(l, ThreeByFour { a: *queries, b, stride: KV_TILE }, ahead, sums);
+        let tile = KV_TILE * head_dim;
+        if by_hand(l, &queries, Columns { of: &self.0.k[j * tile..], apart: tile, stride: KV_TILE }, ahead, sums) {
+            return;
         }
         let each = L::WIDTH / KV_TILE;
         let mut tiles: [[&[[E; KV_TILE]]; 2]; V] = [[&[]; 2]; V];
@@ -208,18 +195,43 @@ impl<E: Cell, const N: usize, const V: usize> SomeDots<'_, E, N, V> {
     }
 }
 
-/// [`Lanes::three_by_four`], and between its turns what is to be asked for ahead.
+/// Columns of vectors, `apart` elements from each other, whose vectors are a stride apart.
+struct Columns<'a, E> {
+    of: &'a [E],
+    apart: usize,
+    stride: usize,
+}
+
+/// Adds the products of rows and columns where the instruction set has code for so many; whether it has.
 #[inline(always)]
-fn three_by_four<L: Lanes>(l: L, product: ThreeByFour, ahead: &mut Ahead, sums: &mut [L::V; 12]) {
-    let ThreeByFour { a, b, stride } = product;
-    for begin in (0..a[0].len()).step_by(TURN) {
-        let end = a[0].len().min(begin + TURN);
-        ahead.step(l);
-        let a = [&a[0][begin..end], &a[1][begin..end], &a[2][begin..end]];
-        let from = begin * stride;
-        let b = [&b[0][from..], &b[1][from..], &b[2][from..], &b[3][from..]];
-        l.three_by_four(ThreeByFour { a, b, stride }, sums);
+fn by_hand<L: Lanes, E: Cell, const N: usize, const V: usize>(
+    l: L,
+    rows: &[&[f32]; N],
+    Columns { of, apart, stride }: Columns<E>,
+    ahead: &mut Ahead,
+    sums: &mut [[L::V; V]; N],
+) -> bool {
+    let (Some(sums), length) = (sums.as_flattened_mut().first_chunk_mut(), rows[0].len()) else { return false };
+    if const { L::SIX_BY_TWO && N == 6 && V == 2 }
+        && let (Some(a), Some(b)) = (rows.first_chunk(), E::floats(of))
+    {
+        (0..length / TURN).for_each(|_| ahead.step(l));
+        l.six_by_two(SixByTwo { a: *a, b: [b, &b[apart..]], stride }, sums);
+        return true;
     }
+    if const { L::THREE_BY_FOUR && N == 3 && V == 4 }
+        && let (Some([a0, a1, a2]), Some(b)) = (rows.first_chunk(), E::halves(of))
+    {
+        for begin in (0..length).step_by(TURN) {
+            ahead.step(l);
+            let turn = begin..length.min(begin + TURN);
+            let b = &b[begin * stride..];
+            let b = [b, &b[apart..], &b[2 * apart..], &b[3 * apart..]];
+            l.three_by_four(ThreeByFour { a: [&a0[turn.clone()], &a1[turn.clone()], &a2[turn]], b, stride }, sums);
+        }
+        return true;
+    }
+    false
 }
 
 /// Multiplies what belongs to a position by the position's scale, where there are scales. They are arbitrary where nothing was written.
@@ -381,22 +393,9 @@ impl<E: Cell, const N: usize, const V: usize> SomeMix<'_, E, N, V> {
         let Mix { v, head_dim, .. } = self.0;
         let positions = v.len() / head_dim;
         let turns = positions / TURN;
-        if const { L::SIX_BY_TWO && N == 6 && W == 2 }
-            && let Some(v) = E::floats(v)
-            && let (Some(weights), Some(sums)) = (weights.first_chunk(), sums.as_flattened_mut().first_chunk_mut())
-        {
-            (0..turns).for_each(|_| ahead.step(l));
-            let v = &v[j * L::WIDTH..];
-            let b = [v, &v[L::WIDTH..]];
-            return l.six_by_two(SixByTwo { a: *weights, b, stride: head_dim }, sums);
-        }
-        if const { L::THREE_BY_FOUR && N == 3 && W == 4 }
-            && let Some(v) = E::halves(v)
-            && let (Some(weights), Some(sums)) = (weights.first_chunk(), sums.as_flattened_mut().first_chunk_mut())
-        {
-            let column = |w: usize| &v[(j + w) * L::WIDTH..];
-            let b = [column(0), column(1), column(2), column(3)];
-            return three_by_four(l, ThreeByFour { a: *weights, b, stride: head_dim }, ahead, sums);
+        let columns = Columns { of: &v[j * L::WIDTH..], apart: L::WIDTH, stride: head_dim };
+        if by_hand(l, weights, columns, ahead, sums) {
+            return;
         }
         let row = |p: usize| &v[p * head_dim + j * L::WIDTH..][..W * L::WIDTH];
         for c in 0..turns {
