@@ -104,3 +104,51 @@ pub(crate) struct SharedCall(pub Call);
 // SAFETY: the thread that made the call keeps what it points to unchanged until all tasks are done; who comes later finds no task, and
 // reads nothing but the call's own numbers to learn that.
 unsafe impl Send for SharedCall {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tc_kernels::abi::{KvType, Matrix};
+    use tc_kernels::table::{Features, select};
+
+    fn call(n: u32, rows: u32) -> Call {
+        let (kv, tables) = (ptr::null_mut(), ptr::null());
+        Call {
+            n,
+            rows,
+            tokens: tables,
+            positions: tables,
+            sequences: tables,
+            out_rows: tables,
+            kv,
+            kv_block_bytes: 0,
+            tables,
+            table_stride: 0,
+            kv_dtype: KvType::F16 as u32,
+        }
+    }
+
+    #[test]
+    fn a_task_is_worth_as_much_as_what_it_multiplies() {
+        let w = Matrix { data: ptr::null(), rows: 320, cols: 256, kind: Kind::F32 as u32, group: 0 };
+        let (none, x, y) = (ptr::null(), ptr::null(), ptr::null_mut());
+        let least = |over: Over, n, rows| {
+            let args = LinearArgs {
+                w,
+                x,
+                bias: none,
+                residual: none,
+                y,
+                x_stride: 1024,
+                y_stride: 320,
+                alpha: 1.0,
+                over: over as u32,
+            };
+            let kernel = select("linear", Features::NONE).unwrap();
+            Step::new(&kernel, Args::Linear(args), false).least(&call(n, rows))
+        };
+        // A block has 16 KB.
+        assert_eq!([least(Over::Tokens, 1, 1), least(Over::Tokens, 2, 1)], [4, 2]);
+        assert_eq!([least(Over::Rows, 512, 1), least(Over::Rows, 512, 2)], [4, 2]);
+    }
+}

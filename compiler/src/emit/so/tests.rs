@@ -2,6 +2,9 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tc_kernels::abi::BLOCK_ROWS;
+use tc_kernels::table::PORTION_BYTES;
+use tcrt::program::verify::Op;
 use tcrt::{BatchToken, Engine, EngineOptions, Model};
 
 use super::*;
@@ -434,6 +437,21 @@ fn one_token_needs_few_barriers() {
         assert_eq!(schedule.phases.len(), 1 + 2 * 5 + 1, "{:#?}", schedule.phases);
         assert_eq!(schedule.phases[0].steps.len(), 2);
         assert!(schedule.phases[2].steps[0].chain.len() == 2);
+    });
+}
+
+/// Gate and up are two spans of two blocks a task, and each is a stream.
+#[test]
+fn a_portion_is_worth_its_while_in_each_span() {
+    with_whole_heads(RECIPES[1], |artifact| {
+        let verified = verified(artifact).unwrap();
+        let schedule = schedule::one_token(artifact.program, verified.ops());
+        let step = &schedule.phases[4].steps[0];
+        let Op::Linear { w, .. } = verified.ops()[step.chain[0].at] else { panic!("no matmul") };
+        let gate_and_up = &verified.program().weights[w];
+        let block = gate_and_up.size as usize / gate_and_up.rows.div_ceil(BLOCK_ROWS as u32) as usize;
+        let portion = state::portion(step, verified.program(), verified.ops());
+        assert_eq!((portion.tasks, portion.least as usize), (3, PORTION_BYTES / (2 * block)));
     });
 }
 
