@@ -422,11 +422,34 @@ fn code_for_aarch64_makes_the_calls_and_numbers_of_code_for_x86_64() {
         }
         ours
     };
+    let mut few_rows = 0;
     for recipe in RECIPES {
         let ours = with_whole_heads(recipe, check);
         assert!(ours.lines().filter(|line| line.starts_with("attention")).count() >= 2 * 2 * 3, "{ours}");
+        few_rows += check_swiglu_tasks(&ours);
     }
+    assert!(few_rows > 0);
     assert!(!with_chain(check).contains("silu"));
+}
+
+/// In a trace's calls of many tokens, SwiGLU of the first of two layers is over tokens, that of the last over rows. Returns how many
+/// of the calls that have it ask for fewer rows than tokens.
+fn check_swiglu_tasks(trace: &str) -> usize {
+    let counts = |line: &str| -> [u32; 2] {
+        let numbers: Vec<u32> = line.split(' ').filter_map(|word| word.parse().ok()).take(2).collect();
+        numbers.try_into().unwrap()
+    };
+    let check = |call: &str| {
+        let mut lines = call.lines();
+        let [n, rows] = counts(lines.next().unwrap());
+        let tasks: Vec<u32> = lines.filter(|line| line.starts_with("swiglu")).map(counts).map(|[a, b]| b - a).collect();
+        if n > 1 && !tasks.is_empty() {
+            assert_eq!(tasks.iter().sum::<u32>(), n + rows, "call {call}");
+            return rows < n;
+        }
+        false
+    };
+    trace.split("call ").skip(1).filter(|call| check(call)).count()
 }
 
 #[test]
