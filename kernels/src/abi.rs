@@ -66,6 +66,15 @@ pub struct Call {
     pub table_stride: u32,
     /// Element type of the cache, a `KvType`.
     pub kv_dtype: u32,
+    /// Where one token's context is cut into segments: the positions that it sees, its own counted. Else 0.
+    pub seen: u32,
+    /// What segments need, `cut::bytes` of it, zero before the first call; null where `seen` never is more than 0.
+    pub sums: *mut u8,
+}
+
+impl Call {
+    /// What native artifacts know of it; the rest is between the runtime and its kernels.
+    pub const PUBLIC_BYTES: usize = core::mem::offset_of!(Call, sums);
 }
 
 /// Element types of the cache. A head's keys (or values) in a block are `KV_BLOCK * head_dim` elements; those of I8 are followed by
@@ -257,7 +266,8 @@ pub struct RopeKvArgs {
 }
 
 /// Causal attention of each token over its own sequence's cache up to and with its position; `window` > 0 keeps only the
-/// last `window` positions. Task: one (token, KV head) pair, token-major.
+/// last `window` positions. Task: one (token, KV head) pair, token-major. `attention_segments` does the same, and where the call cuts contexts, a
+/// task is one (KV head, segment) pair.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionArgs {
@@ -339,7 +349,7 @@ pub fn args_size(kernel: &str) -> Option<usize> {
         "linear" | "linear_q8" | "linear_q8x2" | "linear_q8_one" => size_of::<LinearArgs>(),
         "swiglu" | "swiglu_q8" | "swiglu_q8x2" | "swiglu_q8_groups" | "swiglu_q8x2_groups" => size_of::<SwigluArgs>(),
         "rope_kv" => size_of::<RopeKvArgs>(),
-        "attention" => size_of::<AttentionArgs>(),
+        "attention" | "attention_segments" => size_of::<AttentionArgs>(),
         "gather_rows" => size_of::<GatherArgs>(),
         "concat_cols" => size_of::<ConcatArgs>(),
         "add" | "mul" | "silu" | "scale" => size_of::<ElementwiseArgs>(),

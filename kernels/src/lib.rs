@@ -2,6 +2,10 @@
 
 pub mod abi;
 mod cpu;
+/// Contexts that are cut into segments, as who runs kernels must know them.
+pub mod cut {
+    pub use crate::cpu::cut::{bytes, is_worth_it};
+}
 pub mod exp;
 pub mod half;
 pub mod layout;

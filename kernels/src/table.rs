@@ -240,12 +240,18 @@ pub const KERNELS: &[Kernel] = &[
 /// Kernels that no instruction of a program names: they cut an instruction's work in other tasks, or are for where it is known that there
 /// is one token.
 pub const PARTS: &[Kernel] = &[
+    Kernel { name: "attention_segments", tasks: tasks::attention_segments, variants: tiers!(attention_segments) },
     Kernel { name: "linear_q8_one", tasks: tasks::linear, variants: tiers!(linear_q8_one) },
     Kernel { name: "swiglu_q8_groups", tasks: tasks::swiglu_groups, variants: tiers!(swiglu_q8_groups, 1) },
     Kernel { name: "swiglu_q8x2_groups", tasks: tasks::swiglu_groups, variants: tiers!(swiglu_q8_groups, 2) },
 ];
 
-/// The kernel that does the same in smaller tasks, by groups of columns, where there is one.
+/// The kernel that does the same in smaller tasks, by groups of columns or segments of contexts, where there is one.
+pub fn in_parts(kernel: &str) -> Option<&'static str> {
+    if kernel == "attention" { Some("attention_segments") } else { by_groups(kernel) }
+}
+
+/// The kernel that does the same by groups of columns, where there is one.
 pub fn by_groups(kernel: &str) -> Option<&'static str> {
     match kernel {
         "swiglu_q8" => Some("swiglu_q8_groups"),

@@ -6,9 +6,10 @@ mod common;
 
 use common::{Aligned, Noise, assert_close, call_of, each_variant, run, scalar};
 use tc_kernels::abi::{AttentionArgs, Call, KV_BLOCK, KV_TILE, KvType, RopeKvArgs};
+use tc_kernels::cut;
 use tc_kernels::half::f16_to_f32;
 use tc_kernels::layout::padded_width;
-use tc_kernels::table::Chosen;
+use tc_kernels::table::{Chosen, Features, Tier, select};
 
 #[derive(Clone, Copy, Debug)]
 struct Shape {
@@ -156,9 +157,17 @@ fn attend(kernel: &Chosen, shape: &Shape, tokens: &Tokens, q: &Aligned, first: u
         window: shape.window as u32,
         scale: 1.0 / (shape.head_dim as f32).sqrt(),
     };
-    let call = cache.call(&some, shape);
-    // SAFETY: buffers are as large as the shapes say.
-    unsafe { run(kernel, &args, &call) };
+    let mut sums = Aligned::new(cut::bytes(shape.heads, shape.kv_heads, shape.head_dim, 330));
+    let mut call = cache.call(&some, shape);
+    if kernel.kernel == "attention_segments" {
+        (call.seen, call.sums) = (some.positions[0] + 1, sums.mut_ptr());
+    }
+    // Twice: segments are counted anew each time.
+    for _ in 0..2 {
+        y.floats_mut().fill(f32::NAN);
+        // SAFETY: buffers are as large as the shapes say.
+        unsafe { run(kernel, &args, &call) };
+    }
     y.floats().chunks(stride).take(some.positions.len()).flat_map(|row| row[..width].to_vec()).collect()
 }
 
@@ -257,6 +266,33 @@ fn attention_against_scalar() {
             let expected = attend(&scalar("attention"), &shape, &tokens, &q, 0, &mut cache);
             let actual = attend(kernel, &shape, &tokens, &q, 0, &mut cache);
             assert_close(&actual, &expected, 4e-6, &format!("{shape:?}"));
+        }
+    });
+}
+
+/// Segments of a context, whoever computes them, make what the whole does: to the bit, but for the scalar kernel, which sums a whole at once.
+#[test]
+fn a_cut_context_gives_what_a_whole_one_does() {
+    let tokens = all_tokens();
+    let last = tokens.positions.len() - 1;
+    each_variant("attention_segments", |kernel| {
+        let whole =
+            select("attention", Features::detect().limited_to(Tier::from_name(kernel.variant).unwrap())).unwrap();
+        for shape in shapes() {
+            let inputs = inputs(&shape, &tokens);
+            let mut cache = Cache::new(&shape);
+            let q = rope(&scalar("rope_kv"), &shape, &tokens, &inputs, &mut cache);
+            let mut attend = |kernel: &Chosen| attend(kernel, &shape, &tokens, &q, last, &mut cache);
+            assert_close(
+                &attend(&scalar("attention_segments")),
+                &attend(&scalar("attention")),
+                4e-6,
+                &format!("{shape:?}"),
+            );
+            match shape.head_dim.is_multiple_of(16) {
+                true => assert_eq!(attend(kernel), attend(&whole), "{} {shape:?}", kernel.variant),
+                false => assert_close(&attend(kernel), &attend(&whole), 4e-6, &format!("{} {shape:?}", kernel.variant)),
+            }
         }
     });
 }

@@ -284,6 +284,14 @@ impl<'a> Heads<'a> {
         }
     }
 
+    /// Only positions `begin..end`, whose sums go to `y`, and what else there is to say of each head's to `sums`.
+    ///
+    /// # Safety
+    /// Both are as long as the heads are many, and nobody else's for `'a`.
+    pub unsafe fn part(self, (begin, end): (usize, usize), y: *mut f32, sums: *mut Partial) -> Heads<'a> {
+        Heads { begin, end, y, sums, ..self }
+    }
+
     /// `[count][head_dim]`
     pub fn q(&self) -> &'a [f32] {
         // SAFETY: promised at construction.

@@ -16,6 +16,7 @@ use crate::pack::{Blocks, unpack_row};
 
 use super::Isa;
 use super::cached::{ATTENTION_TOKENS, Heads, RopeKv};
+use super::cut::Cut;
 use super::q8::{self, GroupsMut};
 use super::scalar;
 use super::views::{Epilogue, Q8Rows, Rows};
@@ -112,6 +113,13 @@ pub mod tasks {
         // SAFETY: the ABI.
         let (args, call) = unsafe { read::<RopeKvArgs>(args, call) };
         call.n * args.kv_heads
+    }
+
+    /// One for each KV head and segment, or as `attention` where contexts are not cut.
+    pub unsafe extern "C" fn attention_segments(args: *const c_void, call: *const Call) -> u32 {
+        // SAFETY: the ABI.
+        let (args, call) = unsafe { read::<AttentionArgs>(args, call) };
+        Cut::of(args, call).map_or(call.n * args.kv_heads, |cut| cut.tasks())
     }
 
     /// One for each token and KV head.
@@ -402,6 +410,25 @@ pub unsafe extern "C" fn attention<I: Isa>(args: *const c_void, call: *const Cal
             // SAFETY: so many have been written.
             isa.attention(unsafe { core::slice::from_raw_parts_mut(tokens.as_mut_ptr().cast(), count as usize) });
             next += count * args.kv_heads;
+        }
+    }
+}
+
+pub unsafe extern "C" fn attention_segments<I: Isa>(args: *const c_void, call: *const Call, begin: u32, end: u32) {
+    // SAFETY: the ABI.
+    let (isa, (some, one)) = unsafe { (I::assume(), read::<AttentionArgs>(args, call)) };
+    let Some(cut) = Cut::of(some, one) else {
+        // SAFETY: the ABI, by which both have the same tasks here.
+        return unsafe { attention::<I>(args, call, begin, end) };
+    };
+    for task in begin as usize..end as usize {
+        // SAFETY: the ABI; the task's sums are written before it is done.
+        let joined = unsafe {
+            isa.attention(&mut [cut.task(some, one, task)]);
+            cut.done(some, one, task)
+        };
+        if let Some((heads, sums)) = joined {
+            isa.join(heads, sums);
         }
     }
 }

@@ -6,6 +6,7 @@
 #[cfg(target_arch = "aarch64")]
 pub mod arm;
 pub mod cached;
+pub mod cut;
 pub mod drive;
 pub mod flash;
 pub mod q8;
@@ -15,6 +16,7 @@ pub mod views;
 pub mod x86;
 
 use cached::{Heads, RopeKv};
+use cut::Sums;
 use q8::GroupsMut;
 use views::{Epilogue, Q8Rows, Rows};
 
@@ -91,5 +93,10 @@ pub trait Isa: Copy {
     /// Up to `ATTENTION_TOKENS` tokens of one KV head.
     fn attention(self, tokens: &mut [Heads]) {
         self.base().attention(tokens);
+    }
+
+    /// The result of what `attention` has left of all segments.
+    fn join(self, heads: Heads, sums: Sums) {
+        self.base().join(heads, sums);
     }
 }

@@ -80,6 +80,8 @@ fn call_of(n: usize) -> Call {
         tables: null(),
         table_stride: 0,
         kv_dtype: 1,
+        seen: 0,
+        sums: core::ptr::null_mut(),
     }
 }
 

@@ -179,6 +179,8 @@ pub fn call_of(n: usize) -> Call {
         tables: core::ptr::null(),
         table_stride: 0,
         kv_dtype: 0,
+        seen: 0,
+        sums: core::ptr::null_mut(),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::kv::{KvCache, SeqId};
 use crate::{Error, ErrorKind, Result};
-use tc_kernels::abi::Call;
+use std::ptr;
+use tc_kernels::abi::{Call, SEGMENT};
 
 /// A token to append to a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,9 +99,13 @@ impl Batch {
         self.rows.iter().map(|row| *row as usize)
     }
 
-    /// The call as kernels read it; it points into this batch and the cache.
-    pub fn call(&self, kv: &KvCache) -> Call {
+    /// The call as kernels read it; it points into this batch and the cache, and to `sums`, where contexts may be cut.
+    pub fn call(&self, kv: &KvCache, sums: Option<*mut u8>) -> Call {
         let shape = kv.shape();
+        let seen = match self.positions[..] {
+            [position] if sums.is_some() && position as usize >= SEGMENT => position + 1,
+            _ => 0,
+        };
         Call {
             n: self.tokens.len() as u32,
             rows: self.rows.len() as u32,
@@ -113,6 +118,8 @@ impl Batch {
             tables: kv.tables().as_ptr(),
             table_stride: shape.blocks_each as u32,
             kv_dtype: shape.dtype as u32,
+            seen,
+            sums: sums.unwrap_or(ptr::null_mut()),
         }
     }
 }

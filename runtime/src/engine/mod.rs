@@ -27,6 +27,8 @@ pub struct Engine {
     kv: KvCache,
     model: Arc<Model>,
     arena: Arena,
+    /// Byte of the memory at which the sums of segments begin, where contexts are cut.
+    sums: Option<usize>,
     batch: Batch,
     plan: MemoryPlan,
     /// Whether the last call left its hidden states.
@@ -37,8 +39,9 @@ impl Engine {
     pub fn new(model: Arc<Model>, options: &EngineOptions) -> Result<Engine> {
         let settings = Settings::new(&model, options)?;
         let plan = settings.memory_plan(&model);
-        let Settings { threads, chunk, arena, kv, features } = settings;
-        let memory = Memory::reserve(arena.bytes).map_err(|error| error.in_place("arena"))?;
+        let (bytes, sums) = (settings.memory_bytes(), (settings.sums_bytes > 0).then(|| settings.sums_begin()));
+        let Settings { threads, chunk, arena, kv, features, .. } = settings;
+        let memory = Memory::reserve(bytes).map_err(|error| error.in_place("arena"))?;
         let (schedule, handout) = match model.code() {
             Code::Program { verified, .. } => {
                 let steps =
@@ -54,7 +57,7 @@ impl Engine {
         };
         let team = Team::new(schedule, handout)?;
         let batch = Batch::new(chunk, arena.rows, kv.sequences);
-        Ok(Engine { team, memory, kv: KvCache::new(kv)?, model, arena, batch, plan, hidden: false })
+        Ok(Engine { team, memory, kv: KvCache::new(kv)?, model, arena, sums, batch, plan, hidden: false })
     }
 
     pub fn model(&self) -> &Arc<Model> {
@@ -148,7 +151,7 @@ impl Engine {
         for (sequence, more) in self.batch.growth() {
             self.kv.grow(sequence, more)?;
         }
-        let call = self.batch.call(&self.kv);
+        let call = self.batch.call(&self.kv, self.sums.map(|sums| self.memory.as_ptr().wrapping_add(sums)));
         self.team.run(&call, hidden);
         self.check_finite(tokens)?;
         self.hidden = hidden;

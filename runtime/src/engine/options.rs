@@ -3,8 +3,10 @@
 use crate::exec::Arena;
 use crate::kv::{KvShape, KvType};
 use crate::model::{Layout, Model};
+use crate::program::verify::{Heads, Op};
 use crate::sys::default_threads;
 use crate::{Error, ErrorKind, Result};
+use tc_kernels::cut;
 use tc_kernels::table::{Features, Tier};
 
 const MAX_THREADS: usize = 1024;
@@ -49,7 +51,7 @@ impl Default for EngineOptions {
 pub struct MemoryPlan {
     /// The file's weights: mapped, shared with every process that runs them.
     pub weight_bytes: u64,
-    /// Intermediate values of one call.
+    /// Intermediate values of one call, and of attention's segments.
     pub arena_bytes: u64,
     /// One block of 64 positions.
     pub kv_block_bytes: u64,
@@ -78,6 +80,8 @@ pub struct Settings {
     pub threads: usize,
     pub chunk: usize,
     pub arena: Arena,
+    /// For the segments of one token's context; 0 where contexts are not cut.
+    pub sums_bytes: usize,
     pub kv: KvShape,
     pub features: Features,
 }
@@ -106,16 +110,26 @@ impl Settings {
             threads,
             chunk,
             arena: Arena::plan(token_arena, row_arena, chunk, options.max_rows.min(chunk)),
+            sums_bytes: sums_bytes(model, threads, context),
             kv: KvShape::new(model.info().cache, options.kv_dtype, context, options.max_sequences),
             features: options.tier.map_or(features, |tier| features.limited_to(tier)),
         })
+    }
+
+    /// What an engine reserves besides the cache: the arena, then what segments need.
+    pub fn memory_bytes(&self) -> usize {
+        self.sums_begin() + self.sums_bytes
+    }
+
+    pub fn sums_begin(&self) -> usize {
+        self.arena.bytes.next_multiple_of(64)
     }
 
     pub fn memory_plan(&self, model: &Model) -> MemoryPlan {
         let indices = 3 * self.chunk + self.arena.rows + self.kv.blocks();
         MemoryPlan {
             weight_bytes: model.info().weight_bytes,
-            arena_bytes: self.arena.bytes as u64,
+            arena_bytes: self.memory_bytes() as u64,
             kv_block_bytes: self.kv.block_bytes as u64,
             kv_max_bytes: self.kv.bytes() as u64,
             call_bytes: 4 * indices as u64,
@@ -123,6 +137,20 @@ impl Settings {
             chunk: self.chunk,
         }
     }
+}
+
+/// Native artifacts cut no contexts.
+fn sums_bytes(model: &Model, threads: usize, context: usize) -> usize {
+    if !cut::is_worth_it(model.info().cache.kv_heads as usize, threads) {
+        return 0;
+    }
+    let bytes = |op: &Op| match op {
+        Op::Attention { heads: Heads { heads, kv_heads, head_dim, .. }, .. } => {
+            cut::bytes(*heads as usize, *kv_heads as usize, *head_dim as usize, context)
+        }
+        _ => 0,
+    };
+    model.ops().iter().map(bytes).max().unwrap_or(0)
 }
 
 fn check(name: &str, value: usize, least: usize, most: usize) -> Result<()> {

@@ -9,7 +9,7 @@ use tc_kernels::abi::{
     AttentionArgs, ConcatArgs, ElementwiseArgs, EmbedArgs, GatherArgs, LinearArgs, Matrix, NormArgs, QuantizeArgs,
     RopeKvArgs, RopeTableArgs, SwigluArgs,
 };
-use tc_kernels::table::{Chosen, Features, by_groups, select};
+use tc_kernels::table::{Chosen, Features, in_parts, select};
 
 /// Where the buffers of `tokens` tokens and `rows` rows lie: first those over tokens, then those over rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub fn bind(
     let step = |(instruction, op): (&crate::program::Instruction, &Op)| {
         let kernel = &binder.program.kernels[usize::from(instruction.kernel)];
         // One token's work is for all threads.
-        let kernel = choose(by_groups(kernel).unwrap_or(kernel), features)?;
+        let kernel = choose(in_parts(kernel).unwrap_or(kernel), features)?;
         Ok(Step::new(&kernel, binder.args(op), instruction.barrier))
     };
     instructions.map(step).collect()

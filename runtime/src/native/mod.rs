@@ -43,10 +43,10 @@ impl Native {
         let (library, memory) = load(file, path)?;
         let model = library.model();
         elf::check_version(model.major, model.minor)?;
-        if model.call_size as usize > size_of::<Call>() {
+        if model.call_size as usize > Call::PUBLIC_BYTES {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("reads {} bytes of a call, this runtime has {}", model.call_size, size_of::<Call>()),
+                format!("reads {} bytes of a call, this runtime has {}", model.call_size, Call::PUBLIC_BYTES),
             ));
         }
         check_sizes(model.vocab, model.max_positions, cache(&library), model.token_arena, model.row_arena)?;

@@ -125,6 +125,8 @@ mod tests {
             tables,
             table_stride: 0,
             kv_dtype: KvType::F16 as u32,
+            seen: 0,
+            sums: ptr::null_mut(),
         }
     }
 

@@ -56,7 +56,7 @@ pub fn image(
     image.bytes(offset_of!(Descriptor, minor), &MINOR.to_le_bytes());
     let numbers = [
         (offset_of!(Descriptor, size), size_of::<Descriptor>() as u32),
-        (offset_of!(Descriptor, call_size), size_of::<Call>() as u32),
+        (offset_of!(Descriptor, call_size), Call::PUBLIC_BYTES as u32),
         (offset_of!(Descriptor, kernel_count), kernels.len() as u32),
         (offset_of!(Descriptor, vocab), program.vocab),
         (offset_of!(Descriptor, max_positions), program.max_positions),

@@ -19,6 +19,7 @@ pub use lanes::{Cell, EXP2, Lanes, SixByTwo, ThreeByFour, Work};
 
 use crate::abi::{KV_BLOCK, Partial};
 use crate::cpu::cached::{Heads, KvBlock, bytes, each_element, segments, spans};
+use crate::cpu::cut;
 use block::{Scores, Soften, Widen, rescale, scores, weigh};
 use core::f32::consts::LOG2_E;
 use core::mem::MaybeUninit;
@@ -242,6 +243,25 @@ impl<const Q: usize, const VALUES: usize, const WIDE: usize> Sums<Q, VALUES, WID
                 None => divide(l, token.y_of(head), self.sums[i].total),
             }
         }
+    }
+}
+
+/// The result of what all segments have left.
+#[inline(always)]
+pub fn join<L: Lanes>(l: L, mut heads: Heads, sums: cut::Sums) {
+    for head in 0..heads.count {
+        let mut whole: Option<Partial> = None;
+        let y = heads.y_of(head);
+        for (part_y, part) in sums.of(head) {
+            match &mut whole {
+                Some(sum) => add_part(l, sum, y, part, part_y),
+                None => {
+                    y.copy_from_slice(part_y);
+                    whole = Some(part);
+                }
+            }
+        }
+        divide(l, y, whole.map_or(1.0, |sum| sum.total));
     }
 }
 

@@ -1,6 +1,8 @@
 //! Softmax attention in two passes: the largest score, then the weighted sum.
 
+use crate::abi::Partial;
 use crate::cpu::cached::{Element, Heads, Span, each_element, spans};
+use crate::cpu::cut::Sums;
 
 pub fn attention(tokens: &mut [Heads]) {
     for heads in tokens {
@@ -24,12 +26,31 @@ fn attention_as<E: Element>(heads: &mut Heads) {
         let largest = scores().fold(f32::NEG_INFINITY, |m, (score, ..)| m.max(score));
         let total: f32 = scores().map(|(score, ..)| (score - largest).exp()).sum();
         let scores = scores();
-        let y = &mut heads.y()[h * head_dim..][..head_dim];
+        let part = heads.sum_of(h).map(|sum| *sum = Partial { most: largest, total });
+        let total = if part.is_some() { 1.0 } else { total };
+        let y = heads.y_of(h);
         y.fill(0.0);
         for (score, v_scale, v) in scores {
             let weight = (score - largest).exp() / total * v_scale;
             for (y, v) in y.iter_mut().zip(v) {
                 *y += weight * v.to_f32();
+            }
+        }
+    }
+}
+
+/// The result of what all segments have left.
+pub fn join(mut heads: Heads, sums: Sums) {
+    for head in 0..heads.count {
+        let largest = sums.of(head).fold(f32::NEG_INFINITY, |m, (_, part)| m.max(part.most));
+        let share = |part: Partial| (part.most - largest).exp();
+        let total: f32 = sums.of(head).map(|(_, part)| share(part) * part.total).sum();
+        let y = heads.y_of(head);
+        y.fill(0.0);
+        for (part_y, part) in sums.of(head) {
+            let weight = share(part) / total;
+            for (y, part_y) in y.iter_mut().zip(part_y) {
+                *y += weight * part_y;
             }
         }
     }

@@ -9,6 +9,7 @@ pub mod rope;
 
 use super::Isa;
 use super::cached::{Heads, RopeKv};
+use super::cut::Sums;
 use super::q8::GroupsMut;
 use super::views::{Epilogue, Q8Rows, Rows};
 use crate::pack::{Block, Blocks};
@@ -65,5 +66,9 @@ impl Isa for Scalar {
 
     fn attention(self, tokens: &mut [Heads]) {
         attention::attention(tokens);
+    }
+
+    fn join(self, heads: Heads, sums: Sums) {
+        attention::join(heads, sums);
     }
 }

@@ -5,6 +5,7 @@ use core::mem::MaybeUninit;
 
 use crate::abi::KV_TILE;
 use crate::cpu::cached::Heads;
+use crate::cpu::cut::Sums;
 use crate::cpu::flash::{self, EXP2, Lanes, SixByTwo, ThreeByFour, Work};
 use crate::cpu::scalar;
 
@@ -15,6 +16,15 @@ pub fn attention(isa: Avx2, tokens: &mut [Heads]) {
     match tokens {
         [first, ..] if flash::fits::<Avx2>(first.head_dim) => flash::attention(isa, tokens),
         _ => scalar::attention::attention(tokens),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn join(isa: Avx2, heads: Heads, sums: Sums) {
+    if flash::fits::<Avx2>(heads.head_dim) {
+        flash::join(isa, heads, sums);
+    } else {
+        scalar::attention::join(heads, sums);
     }
 }
 

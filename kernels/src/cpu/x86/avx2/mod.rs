@@ -22,6 +22,7 @@ mod three_by_four;
 
 use crate::cpu::Isa;
 use crate::cpu::cached::{Heads, RopeKv};
+use crate::cpu::cut::Sums;
 use crate::cpu::q8::GroupsMut;
 use crate::cpu::scalar::Scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Rows};
@@ -115,5 +116,10 @@ impl Isa for Avx2 {
     fn attention(self, tokens: &mut [Heads]) {
         // SAFETY: a value of `Avx2` proves that the CPU has the features.
         unsafe { attention::attention(self, tokens) }
+    }
+
+    fn join(self, heads: Heads, sums: Sums) {
+        // SAFETY: as above.
+        unsafe { attention::join(self, heads, sums) }
     }
 }

@@ -6,6 +6,7 @@ use core::mem::MaybeUninit;
 use crate::abi::KV_TILE;
 use crate::cpu::Isa;
 use crate::cpu::cached::Heads;
+use crate::cpu::cut::Sums;
 use crate::cpu::flash::{self, EXP2, Lanes, Work};
 
 use super::Avx512;
@@ -15,6 +16,15 @@ pub fn attention(isa: Avx512, tokens: &mut [Heads]) {
     match tokens {
         [first, ..] if flash::fits::<Avx512>(first.head_dim) => flash::attention(isa, tokens),
         _ => isa.base().attention(tokens),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub fn join(isa: Avx512, heads: Heads, sums: Sums) {
+    if flash::fits::<Avx512>(heads.head_dim) {
+        flash::join(isa, heads, sums);
+    } else {
+        isa.base().join(heads, sums);
     }
 }
 

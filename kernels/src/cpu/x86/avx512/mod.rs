@@ -9,6 +9,7 @@ mod rows16;
 
 use crate::cpu::Isa;
 use crate::cpu::cached::Heads;
+use crate::cpu::cut::Sums;
 use crate::cpu::q8::GroupsMut;
 use crate::cpu::views::{Epilogue, Q8Rows, Rows};
 use crate::pack::{Block, Blocks};
@@ -75,5 +76,10 @@ impl Isa for Avx512 {
     fn attention(self, tokens: &mut [Heads]) {
         // SAFETY: a value of `Avx512` proves that the CPU has the features.
         unsafe { attention::attention(self, tokens) }
+    }
+
+    fn join(self, heads: Heads, sums: Sums) {
+        // SAFETY: as above.
+        unsafe { attention::join(self, heads, sums) }
     }
 }
