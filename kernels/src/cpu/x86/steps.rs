@@ -19,8 +19,9 @@ pub struct Step<V: Rows16> {
     pub mins: [V::Float; 2],
 }
 
-/// A step with its group's header becomes an `S`, bytes as a rule. It needs no more than the CPU's features of `V`, and writes the whole `S`.
-pub type Decode<V, S = Step<V>> = unsafe fn(V, Stored, *mut S);
+/// The next steps become an `S` each, bytes as a rule, by `Steps::each`, whose number it returns. It needs no more than the CPU's features of
+/// `V`, and writes each `S` as a whole.
+pub type Decode<V, S = Step<V>> = unsafe fn(V, &mut Steps, &mut [MaybeUninit<S>]) -> usize;
 
 /// A step as it is stored.
 #[derive(Clone, Copy)]
@@ -32,7 +33,7 @@ pub struct Stored<'a> {
     pub before: &'a [u8; VECTOR],
 }
 
-/// What a `Decode` does.
+/// What a `Decode` does with a step.
 ///
 /// # Safety
 /// `out` may be written.
@@ -60,7 +61,7 @@ pub unsafe fn decode<V: Rows16, const KIND: u32>(v: V, step: Stored, out: *mut S
 
 /// A block's steps with the headers of their groups. (Slices' own iterators would divide, for every group.)
 #[derive(Clone, Copy)]
-struct Steps<'a> {
+pub struct Steps<'a> {
     rest: &'a [u8],
     header: &'a [u8],
     /// Steps of this group that have not come, and of a whole group.
@@ -77,6 +78,26 @@ impl<'a> Steps<'a> {
         let (header_bytes, step_bytes) = (w.kind.group_header_bytes(), w.kind.step_bytes());
         let (of_group, sub_bytes) = (w.group / ACT_GROUP, w.kind.format().map_or(0, Format::sub_bytes));
         Steps { rest: w.bytes, header: &[], left: 0, of_group, header_bytes, step_bytes, before: &NOTHING, sub_bytes }
+    }
+
+    /// Gives the next steps of a block of this kind to `one`, each with its place in `out`, as many as there are; returns their number.
+    #[inline(always)]
+    pub fn each<const KIND: u32, S>(
+        &mut self,
+        out: &mut [MaybeUninit<S>],
+        mut one: impl FnMut(Stored, *mut S),
+    ) -> usize {
+        let format = const { numbers::format::<KIND>() };
+        let (header_bytes, sub_bytes) = (format.header_bytes(), format.sub_bytes());
+        let sizes = Steps { header_bytes, sub_bytes, step_bytes: sub_bytes + format.number_bytes(), ..*self };
+        // In registers: through memory, each step would wait for what the one before has left there.
+        let (mut steps, mut count) = (sizes, 0);
+        for (out, step) in out.iter_mut().zip(&mut steps) {
+            one(step, out.as_mut_ptr());
+            count += 1;
+        }
+        *self = steps;
+        count
     }
 }
 
@@ -104,7 +125,6 @@ pub struct Decoder<'a, V: Rows16, S = Step<V>> {
     steps: Steps<'a>,
     decode: Decode<V, S>,
     done: usize,
-    read: *const u8,
 }
 
 /// Steps `first..` of a block.
@@ -119,21 +139,19 @@ impl<'a, V: Rows16, S> Decoder<'a, V, S> {
     /// # Safety
     /// `decode` does what its type says.
     pub unsafe fn new(w: &'a Block, decode: Decode<V, S>) -> Decoder<'a, V, S> {
-        Decoder { w, steps: Steps::of(w), decode, done: 0, read: w.bytes.as_ptr() }
+        Decoder { w, steps: Steps::of(w), decode, done: 0 }
     }
 
     /// As many of the next steps as `out` holds; None after the last.
     pub fn next<'b>(&mut self, v: V, out: &'b mut [MaybeUninit<S>]) -> Option<Decoded<'b, S>> {
-        // In registers: through memory, each step would wait for what the one before has left there.
-        let (mut steps, begin, first, mut count) = (self.steps, self.read, self.done, 0);
-        for (out, step) in out.iter_mut().zip(&mut steps) {
-            // SAFETY: promised when `self` was made.
-            unsafe { (self.decode)(v, step, out.as_mut_ptr()) };
-            (count, self.read) = (count + 1, step.bytes.as_ptr_range().end);
-        }
-        (self.steps, self.done) = (steps, first + count);
-        // SAFETY: these have just been decoded.
-        let steps = unsafe { core::slice::from_raw_parts(out.as_ptr().cast(), count) };
-        (count > 0).then(|| Decoded { steps, first, ahead: Ahead::of(self.w, begin..self.read) })
+        let (begin, first) = (self.steps.rest.as_ptr(), self.done);
+        // SAFETY: promised when `self` was made; as many as it says have been decoded.
+        let steps: &[S] = unsafe {
+            let count = (self.decode)(v, &mut self.steps, out);
+            core::slice::from_raw_parts(out.as_ptr().cast(), count)
+        };
+        self.done += steps.len();
+        let read = begin..self.steps.rest.as_ptr();
+        (!steps.is_empty()).then(|| Decoded { steps, first, ahead: Ahead::of(self.w, read) })
     }
 }

@@ -14,7 +14,7 @@ use crate::cpu::views::{Epilogue, Q8Rows, Q8Tile};
 use crate::cpu::x86::avx512::Avx512;
 use crate::cpu::x86::numbers::{self, COLUMNS, each_kind};
 use crate::cpu::x86::rows::Rows16;
-use crate::cpu::x86::steps::{self, Decode, Decoded, Decoder, Step, Stored};
+use crate::cpu::x86::steps::{self, Decode, Decoded, Decoder, Step, Steps};
 use crate::layout::Format;
 use crate::pack::{Block, Blocks};
 
@@ -99,16 +99,18 @@ unsafe fn some_tokens(
 /// The values themselves as signed bytes, which tiles take.
 ///
 /// # Safety
-/// `out` may be written.
+/// `steps` are a block's of this kind.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn decode<const KIND: u32>(isa: Avx512, step: Stored, out: *mut Step<Avx512>) {
+unsafe fn decode<const KIND: u32>(isa: Avx512, steps: &mut Steps, out: &mut [MaybeUninit<Step<Avx512>>]) -> usize {
     let zero = _mm512_set1_epi8(const { numbers::zero::<Avx512>(numbers::format::<KIND>()) as u8 as i8 });
-    // SAFETY: the caller's promise.
-    let step = unsafe {
-        steps::decode::<Avx512, KIND>(isa, step, out);
-        &mut *out
-    };
-    step.columns = step.columns.map(|bytes| _mm512_sub_epi8(bytes, zero));
+    steps.each::<KIND, _>(out, |step, out| {
+        // SAFETY: `each` gives places in `out`.
+        let step = unsafe {
+            steps::decode::<Avx512, KIND>(isa, step, out);
+            &mut *out
+        };
+        step.columns = step.columns.map(|bytes| _mm512_sub_epi8(bytes, zero));
+    })
 }
 
 /// Adds what these steps add to all tokens' sums.

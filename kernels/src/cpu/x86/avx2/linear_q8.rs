@@ -15,7 +15,7 @@ use crate::cpu::scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Q8Tile};
 use crate::cpu::x86::numbers::{self, COLUMNS, Numbers, VECTOR, each_kind, factor, usual};
 use crate::cpu::x86::rows::{Rows16, pair};
-use crate::cpu::x86::steps::{self, Decode, Decoded, Decoder, Step, Stored};
+use crate::cpu::x86::steps::{self, Decode, Decoded, Decoder, Step, Steps};
 use crate::cpu::x86::{STREAMS, in_streams, prefetch, prefetch_stream};
 use crate::layout::{Format, Values};
 use crate::pack::{Block, Blocks, NOTHING};
@@ -415,11 +415,11 @@ unsafe fn all_tokens(isa: Avx2, w: &Block, x: Q8Rows, y: &Epilogue, format: Form
 }
 
 /// # Safety
-/// `out` may be written.
+/// `steps` are a block's of this kind.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn decode<const KIND: u32>(isa: Avx2, step: Stored, out: *mut Step<Avx2>) {
-    // SAFETY: the caller's promise.
-    unsafe { steps::decode::<Avx2, KIND>(isa, step, out) };
+unsafe fn decode<const KIND: u32>(isa: Avx2, steps: &mut Steps, out: &mut [MaybeUninit<Step<Avx2>>]) -> usize {
+    // SAFETY: `each` gives places in `out`.
+    steps.each::<KIND, _>(out, |step, out| unsafe { steps::decode::<Avx2, KIND>(isa, step, out) })
 }
 
 /// Adds what these steps add to all tokens' sums.

@@ -6,7 +6,7 @@ use core::mem::MaybeUninit;
 use crate::cpu::views::{Epilogue, Q8Rows};
 use crate::cpu::x86::numbers::{self, factor};
 use crate::cpu::x86::rows::Rows16;
-use crate::cpu::x86::steps::{Decode, Decoded, Decoder, Stored};
+use crate::cpu::x86::steps::{Decode, Decoded, Decoder, Steps};
 use crate::layout::{Format, Kind};
 use crate::pack::Block;
 
@@ -33,15 +33,17 @@ pub struct Packed {
 }
 
 /// # Safety
-/// `out` may be written.
+/// `steps` are a block's of this kind.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub unsafe fn unpack_scales<const KIND: u32>(isa: Avx2, step: Stored, out: *mut Packed) {
+pub unsafe fn unpack_scales<const KIND: u32>(isa: Avx2, steps: &mut Steps, out: &mut [MaybeUninit<Packed>]) -> usize {
     let format = const { numbers::format::<KIND>() };
-    let (header, (subs, numbers)) = (step.header, step.bytes.split_at(format.sub_bytes()));
-    let scales = factor::<Avx2, KIND>(isa, header, subs, (0, 0));
-    let mins = if format.min { factor::<Avx2, KIND>(isa, header, subs, (1, 0)) } else { isa.float(0.0) };
-    // SAFETY: the caller's promise.
-    unsafe { out.write(Packed { numbers: numbers.as_ptr(), scales, mins }) };
+    steps.each::<KIND, _>(out, |step, out| {
+        let (header, (subs, numbers)) = (step.header, step.bytes.split_at(format.sub_bytes()));
+        let scales = factor::<Avx2, KIND>(isa, header, subs, (0, 0));
+        let mins = if format.min { factor::<Avx2, KIND>(isa, header, subs, (1, 0)) } else { isa.float(0.0) };
+        // SAFETY: `each` gives places in `out`.
+        unsafe { out.write(Packed { numbers: numbers.as_ptr(), scales, mins }) };
+    })
 }
 
 /// No more than `TOKENS` of them.
