@@ -110,12 +110,17 @@ pub fn one_token(isa: Avx2, blocks: Blocks, x: Q8Rows, y: impl Fn(usize) -> Epil
 
 /// Weights by columns of four inputs × 16 rows.
 trait Columns {
+    /// Whether columns are known where they are made, so that it takes code for each; else it takes a loop.
+    const EACH: bool;
+
     /// # Safety
     /// `c` is below `COLUMNS`.
     unsafe fn column(&self, isa: Avx2, c: usize) -> Int;
 }
 
 impl<const KIND: u32> Columns for Numbers<'_, Avx2, KIND> {
+    const EACH: bool = true;
+
     #[inline(always)]
     unsafe fn column(&self, isa: Avx2, c: usize) -> Int {
         Numbers::column(self, isa, c)
@@ -123,11 +128,30 @@ impl<const KIND: u32> Columns for Numbers<'_, Avx2, KIND> {
 }
 
 impl Columns for Step<Avx2> {
+    const EACH: bool = false;
+
     #[inline(always)]
     unsafe fn column(&self, _: Avx2, c: usize) -> Int {
         // SAFETY: the caller's promise.
         unsafe { *self.columns.get_unchecked(c) }
     }
+}
+
+/// `$body` for every `$together`th of some columns, once in a loop or for each column. (The compiler would not unroll `t4`'s loop.)
+macro_rules! each_column {
+    ($W:ident, $columns:ident, $together:ident, $c:ident => $body:block) => {
+        if const { $W::EACH } {
+            each_column!($columns, $together, $c => $body, 0 1 2 3 4 5 6 7);
+        } else {
+            for $c in $columns.step_by($together) $body
+        }
+    };
+    ($columns:ident, $together:ident, $c:ident => $body:block, $($column:literal)*) => {
+        $({
+            let $c = $column;
+            if $c % $together == 0 && $columns.contains(&$c) $body
+        })*
+    };
 }
 
 /// What a kind's steps need: how their products are summed, the parts with a scale of their own, whether there are minima, and the number
@@ -224,7 +248,7 @@ fn pairs<W: Columns, const TOGETHER: usize, const T: usize>(
         for t in 0..T {
             sums[t] = [_mm256_madd_epi16(_mm256_set1_epi32(pair(x[t].sums)), _mm256_set1_epi32(pair(excess))); 2];
         }
-        for c in columns.step_by(TOGETHER) {
+        each_column!(W, columns, TOGETHER, c => {
             let mut weights = [isa.int(0); TOGETHER];
             for i in 0..TOGETHER {
                 weights[i] = w.column(isa, c + i);
@@ -238,7 +262,7 @@ fn pairs<W: Columns, const TOGETHER: usize, const T: usize>(
                     sums[t][h] = _mm256_add_epi32(sums[t][h], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
                 }
             }
-        }
+        });
     }
     sums
 }
