@@ -66,15 +66,10 @@ pub struct Call {
     pub table_stride: u32,
     /// Element type of the cache, a `KvType`.
     pub kv_dtype: u32,
-    /// Where one token's context is cut into segments: the positions that it sees, its own counted. Else 0.
+    /// Where the only token's context is to be cut into segments: the positions that it sees, its own counted. Else 0.
     pub seen: u32,
-    /// What segments need, `cut::bytes` of it, zero before the first call; null where `seen` never is more than 0.
+    /// For `attention_segments`, `cut::bytes` of it, zero before the first call; null where `seen` never is more than 0.
     pub sums: *mut u8,
-}
-
-impl Call {
-    /// What native artifacts know of it; the rest is between the runtime and its kernels.
-    pub const PUBLIC_BYTES: usize = core::mem::offset_of!(Call, sums);
 }
 
 /// Element types of the cache. A head's keys (or values) in a block are `KV_BLOCK * head_dim` elements; those of I8 are followed by

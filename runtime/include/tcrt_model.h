@@ -23,7 +23,7 @@ extern "C" {
 #endif
 
 #define TCRT_MODEL_MAJOR 1
-#define TCRT_MODEL_MINOR 2
+#define TCRT_MODEL_MINOR 3
 #define TCRT_MODEL_MAGIC {'T', 'C', 'R', 'T', 'M', 'O', 'D', 0}
 
 /* ---- Kernels ---------------------------------------------------------------------------------------------------- */
@@ -45,6 +45,10 @@ typedef struct tcrt_call {
     const uint32_t *tables;    /* [sequences][table_stride] block ids */
     uint32_t table_stride;
     uint32_t kv_dtype;         /* 0: f32, 1: f16, 2: i8 with scales */
+    /* Since 1.3: where KV heads alone are too few for all threads, the positions that the only token sees, its own counted, and
+     * memory for what "attention_segments" sums up; 0 where it is to be "attention". */
+    uint32_t seen;
+    uint8_t *sums;
 } tcrt_call;
 
 /* Runs tasks begin..end of a kernel; `args` is the kernel's own struct of constants. Each task is run once, by any thread. */
@@ -266,7 +270,7 @@ typedef struct tcrt_descriptor {
     uint32_t hidden_stride; /* bytes */
     uint32_t hidden_width;  /* values; 0: it does not say */
     uint32_t hidden_kind;   /* 0: f32; 1: "q8"; 2: "q8x2"; see kernels/src/layout.rs */
-    uint32_t unused;
+    uint32_t heads;         /* Since 1.3: query heads of the attention with the most; 0: `seen` is to be 0 */
 } tcrt_descriptor;
 
 /* A file of weights: this header, zeros up to TCRT_WEIGHTS_OFFSET, then tcrt_weights.size bytes. */

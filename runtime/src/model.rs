@@ -35,6 +35,8 @@ pub(crate) struct Layout {
     /// In bytes.
     pub logits_stride: u32,
     pub hidden: Option<Hidden>,
+    /// Query heads of the attention that has the most; 0 where a native artifact does not say.
+    pub heads: u32,
 }
 
 /// What is worth knowing about a model before running it.
@@ -88,6 +90,7 @@ impl Model {
             logits_offset: logits.offset,
             logits_stride: logits.stride,
             hidden: verified.hidden(),
+            heads: verified.query_heads(),
         };
         let info = ModelInfo {
             metadata: program.metadata.clone(),
@@ -115,6 +118,7 @@ impl Model {
             logits_offset: model.logits_offset,
             logits_stride: model.logits_stride,
             hidden: native.hidden().map_err(|error| error.in_place(&name))?,
+            heads: native.query_heads().map_err(|error| error.in_place(&name))?,
         };
         let info = ModelInfo {
             metadata: library.metadata().map_err(|error| error.in_place(&name))?,

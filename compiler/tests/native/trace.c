@@ -51,6 +51,14 @@ static void show(int kernel, const void *args, uint32_t begin, uint32_t end) {
     printf("\n");
 }
 
+/* Of attention, where a context is cut. */
+enum { SEEN = 600, SEGMENTS = 9 };
+
+static uint32_t tasks(const void *args, const tcrt_call *call) {
+    (void)args;
+    return call->seen == SEEN ? SEGMENTS : 0;
+}
+
 #define KERNEL(i)                                                                                                       \
     static void run_##i(const void *args, const tcrt_call *call, uint32_t begin, uint32_t end) {                       \
         (void)call;                                                                                                     \
@@ -58,9 +66,10 @@ static void show(int kernel, const void *args, uint32_t begin, uint32_t end) {
     }
 KERNEL(0) KERNEL(1) KERNEL(2) KERNEL(3) KERNEL(4) KERNEL(5) KERNEL(6) KERNEL(7)
 KERNEL(8) KERNEL(9) KERNEL(10) KERNEL(11) KERNEL(12) KERNEL(13) KERNEL(14) KERNEL(15)
-static const tcrt_kernel kernels[] = {{run_0, 0},  {run_1, 0},  {run_2, 0},  {run_3, 0}, {run_4, 0},  {run_5, 0},
-                                      {run_6, 0},  {run_7, 0},  {run_8, 0},  {run_9, 0}, {run_10, 0}, {run_11, 0},
-                                      {run_12, 0}, {run_13, 0}, {run_14, 0}, {run_15, 0}};
+static const tcrt_kernel kernels[] = {{run_0, tasks},  {run_1, tasks},  {run_2, tasks},  {run_3, tasks},
+                                      {run_4, tasks},  {run_5, tasks},  {run_6, tasks},  {run_7, tasks},
+                                      {run_8, tasks},  {run_9, tasks},  {run_10, tasks}, {run_11, tasks},
+                                      {run_12, tasks}, {run_13, tasks}, {run_14, tasks}, {run_15, tasks}};
 
 /* Numbers from -8 to 8. */
 static void fill(float *values, uint64_t count) {
@@ -89,15 +98,15 @@ static void *memory(uintptr_t at, uint64_t size) {
 
 enum { MAX_TOKENS = 7, MAX_ROWS = 5 };
 
-static void run(const tcrt_context *c, void *state, uint32_t n, uint32_t rows) {
-    tcrt_call call = {.n = n, .rows = rows};
+static void run(const tcrt_context *c, void *state, uint32_t n, uint32_t rows, uint32_t seen) {
+    tcrt_call call = {.n = n, .rows = rows, .seen = seen};
     tcrt_worker worker = {.state = state};
     uint64_t tokens_size = model->token_arena * MAX_TOKENS, rows_size = model->row_arena * MAX_ROWS;
     memset(next, 0, sizeof next);
     finished = 0;
     fill((float *)c->tokens_arena, tokens_size / 4);
     fill((float *)c->rows_arena, rows_size / 4);
-    printf("call %u %u\n", n, rows);
+    printf("call %u %u%s\n", n, rows, seen ? " cut" : "");
     uint64_t tasks = (n == 1 && rows == 1 ? model->run_one : model->run)(c, &worker, &call);
     printf("tasks %" PRIu64 ", memory %" PRIx64 " %" PRIx64 " %" PRIx64 "\n", tasks, hash(state, model->state_size),
            hash(c->tokens_arena, tokens_size), hash(c->rows_arena, rows_size));
@@ -115,15 +124,16 @@ int main(int argc, char **argv) {
     void *state = memory(0x200000000, model->state_size);
     uint8_t *tokens = memory(0x400000000, model->token_arena * MAX_TOKENS);
     uint8_t *rows = memory(0x500000000, model->row_arena * MAX_ROWS);
-    for (uint32_t threads = 1; threads <= 3; threads += 2) {
+    for (uint32_t threads = 1; threads <= 3; threads++) {
         memset(state, 0, model->state_size);
         tcrt_context context = {kernels,    (uint8_t *)0x300000000, tokens,  rows,
                                 MAX_TOKENS, MAX_ROWS,               threads, 0,
                                 take,       done,                   wait};
         model->prepare(&context, state, 0);
-        run(&context, state, 1, 1);
-        run(&context, state, 7, 5);
-        run(&context, state, 2, 0);
+        run(&context, state, 1, 1, 0);
+        run(&context, state, 1, 1, SEEN);
+        run(&context, state, 7, 5, 0);
+        run(&context, state, 2, 0, 0);
     }
     return 0;
 }

@@ -130,3 +130,36 @@ fn limit(what: &str, count: usize, most: usize) -> Result<()> {
     }
     Err(Error::new(ErrorKind::LimitExceeded, format!("{count} {what} in one call; this engine takes at most {most}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::{KvShape, KvType};
+    use crate::program::Cache;
+
+    /// What the call of the last tokens of some sequences, so long after them, says of cut contexts.
+    fn seen(lengths: &[usize], cut: bool) -> u32 {
+        let cache = Cache { layers: 1, kv_heads: 1, head_dim: 8 };
+        let mut kv = KvCache::new(KvShape::new(cache, KvType::F16, 1024, lengths.len())).unwrap();
+        let mut batch = Batch::new(8, 8, lengths.len());
+        let mut tokens = Vec::new();
+        for length in lengths {
+            let sequence = kv.add().unwrap();
+            kv.grow(sequence, length - 1).unwrap();
+            kv.advance(sequence, length - 1);
+            tokens.push(BatchToken { sequence, token: 0, want_logits: true });
+        }
+        batch.set(&tokens, &kv, 1).unwrap();
+        let mut sums = 0;
+        batch.call(&kv, cut.then_some(&raw mut sums)).seen
+    }
+
+    #[test]
+    fn contexts_are_cut_for_one_token_after_the_first_segment() {
+        assert_eq!(
+            [seen(&[SEGMENT], true), seen(&[SEGMENT + 1], true), seen(&[1000], true)],
+            [0, SEGMENT as u32 + 1, 1000]
+        );
+        assert_eq!([seen(&[1000], false), seen(&[1000, 1000], true)], [0, 0]);
+    }
+}

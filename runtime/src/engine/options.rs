@@ -3,7 +3,7 @@
 use crate::exec::Arena;
 use crate::kv::{KvShape, KvType};
 use crate::model::{Layout, Model};
-use crate::program::verify::{Heads, Op};
+use crate::program::Cache;
 use crate::sys::default_threads;
 use crate::{Error, ErrorKind, Result};
 use tc_kernels::cut;
@@ -139,18 +139,14 @@ impl Settings {
     }
 }
 
-/// Native artifacts cut no contexts.
+/// Where KV heads keep all threads busy, contexts stay whole.
 fn sums_bytes(model: &Model, threads: usize, context: usize) -> usize {
-    if !cut::is_worth_it(model.info().cache.kv_heads as usize, threads) {
-        return 0;
+    let Cache { kv_heads, head_dim, .. } = model.info().cache;
+    let (heads, kv_heads, head_dim) = (model.layout().heads as usize, kv_heads as usize, head_dim as usize);
+    match heads > 0 && cut::is_worth_it(kv_heads, threads) {
+        true => cut::bytes(heads, kv_heads, head_dim, context),
+        false => 0,
     }
-    let bytes = |op: &Op| match op {
-        Op::Attention { heads: Heads { heads, kv_heads, head_dim, .. }, .. } => {
-            cut::bytes(*heads as usize, *kv_heads as usize, *head_dim as usize, context)
-        }
-        _ => 0,
-    };
-    model.ops().iter().map(bytes).max().unwrap_or(0)
 }
 
 fn check(name: &str, value: usize, least: usize, most: usize) -> Result<()> {

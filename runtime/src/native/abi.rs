@@ -7,7 +7,7 @@ use tc_kernels::abi::{Call, Run, Tasks};
 
 pub const MAGIC: [u8; 8] = *b"TCRTMOD\0";
 pub const MAJOR: u16 = 1;
-pub const MINOR: u16 = 2;
+pub const MINOR: u16 = 3;
 /// The object that an artifact exports.
 pub const SYMBOL: &str = "tcrt_model_descriptor";
 
@@ -99,7 +99,8 @@ pub struct Descriptor {
     pub hidden_stride: u32,
     pub hidden_width: u32,
     pub hidden_kind: u32,
-    pub _unused: u32,
+    // Since 1.3.
+    pub heads: u32,
 }
 
 impl Descriptor {

@@ -14,6 +14,7 @@ use crate::{Error, ErrorKind, Result};
 use std::path::Path;
 use tc_kernels::abi::{Call, args_size};
 
+use abi::Descriptor;
 pub use weights::encode_header as encode_weights_header;
 
 /// Instructions of the deepest model there might be.
@@ -43,10 +44,10 @@ impl Native {
         let (library, memory) = load(file, path)?;
         let model = library.model();
         elf::check_version(model.major, model.minor)?;
-        if model.call_size as usize > Call::PUBLIC_BYTES {
+        if model.call_size as usize > size_of::<Call>() {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("reads {} bytes of a call, this runtime has {}", model.call_size, Call::PUBLIC_BYTES),
+                format!("reads {} bytes of a call, this runtime has {}", model.call_size, size_of::<Call>()),
             ));
         }
         check_sizes(model.vocab, model.max_positions, cache(&library), model.token_arena, model.row_arena)?;
@@ -99,6 +100,15 @@ impl Native {
             return Err(Error::invalid_file(message));
         }
         Ok(Some(Hidden { offset, stride, width, kind }))
+    }
+
+    /// Query heads of the attention that has the most; 0 where the artifact does not say.
+    pub fn query_heads(&self) -> Result<u32> {
+        let &Descriptor { heads, kv_heads, .. } = self.library.model();
+        if heads > MAX_DIM || !heads.is_multiple_of(kv_heads) {
+            return Err(Error::invalid_file(format!("{heads} query heads for {kv_heads} KV heads")));
+        }
+        Ok(heads)
     }
 
     pub fn weights(&self) -> &[u8] {

@@ -4,8 +4,8 @@ use tc_kernels::abi::{ACT_GROUP, BLOCK_ROWS};
 use tc_kernels::table::by_groups;
 use tcrt::program::verify::{Heads, Op};
 
-use super::schedule::{Part, Phase, Span, Step};
-use crate::lower::barriers::{Access, Place, accesses};
+use super::schedule::{Part, Phase, Schedule, Span, Step};
+use crate::lower::barriers::{Access, Place};
 use crate::program::Program;
 
 const BLOCK: u32 = BLOCK_ROWS as u32;
@@ -46,7 +46,7 @@ pub struct ByHeads {
 /// Beyond this, a barrier costs nothing against the matmul, which is better cut finer than by heads.
 const MAX_BY_HEADS: u64 = 1 << 20;
 
-pub fn by_heads(program: &Program, ops: &[Op], first: &Phase, second: &Phase) -> Option<ByHeads> {
+pub fn by_heads(program: &Program, ops: &[Op], schedule: &Schedule, [first, second]: [&Phase; 2]) -> Option<ByHeads> {
     let ([matmul], [attend]) = (first.steps.as_slice(), second.steps.as_slice()) else { return None };
     let ([linear], [rope, attention]) = (matmul.chain.as_slice(), attend.chain.as_slice()) else { return None };
     let (Op::Linear { w, y, .. }, Op::RopeKv { qkv, heads, .. }) = (&ops[linear.at], &ops[rope.at]) else {
@@ -61,7 +61,7 @@ pub fn by_heads(program: &Program, ops: &[Op], first: &Phase, second: &Phase) ->
     }
     // But for the rows that go from one to the other by heads, the phases must have nothing in common.
     let made = Place::Arena { over_rows: false, bytes: program.buffers[*y].range() };
-    let of = |at: &usize| accesses(program, &program.instructions[*at]);
+    let of = |at: &usize| schedule.shared_accesses(program, *at);
     let before: Vec<Access> = first.prologue.iter().chain([&linear.at]).flat_map(of).collect();
     let after = [rope.at, attention.at].iter().flat_map(of).collect::<Vec<Access>>();
     let apart = |access: &Access| before.iter().all(|before| !before.conflicts(access));

@@ -56,7 +56,7 @@ pub fn image(
     image.bytes(offset_of!(Descriptor, minor), &MINOR.to_le_bytes());
     let numbers = [
         (offset_of!(Descriptor, size), size_of::<Descriptor>() as u32),
-        (offset_of!(Descriptor, call_size), Call::PUBLIC_BYTES as u32),
+        (offset_of!(Descriptor, call_size), size_of::<Call>() as u32),
         (offset_of!(Descriptor, kernel_count), kernels.len() as u32),
         (offset_of!(Descriptor, vocab), program.vocab),
         (offset_of!(Descriptor, max_positions), program.max_positions),
@@ -67,6 +67,7 @@ pub fn image(
         (offset_of!(Descriptor, weight_count), program.weights.len() as u32),
         (offset_of!(Descriptor, stop_token_count), artifact.stop_tokens.len() as u32),
         (offset_of!(Descriptor, steps), steps),
+        (offset_of!(Descriptor, heads), verified.query_heads()),
     ];
     for (at, number) in numbers {
         image.bytes(at, &number.to_le_bytes());

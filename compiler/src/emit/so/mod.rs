@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
+use tc_kernels::table::in_parts;
 use tc_targets::Target;
 use tcrt::native::abi::WEIGHTS_OFFSET;
 use tcrt::program::header::Header;
@@ -99,7 +100,9 @@ fn build(
         code::Source { program, lowered, ops, schedule: &schedule, state: &state, kernels: &kernels, convention };
     let functions = code::functions(&source).into_iter().map(|(name, function)| compile(&isa, name, function));
     let functions: Vec<Compiled> = functions.collect::<Result<_, _>>()?;
-    let steps = schedule.phases.iter().map(|phase| phase.steps.len()).sum::<usize>().max(ops.len()) as u32;
+    // One more where a context may be cut.
+    let steps = |phase: &schedule::Phase| phase.steps.len() + usize::from(phase.attends(ops).is_some());
+    let steps = schedule.phases.iter().map(steps).sum::<usize>().max(ops.len()) as u32;
     let image = image::image(artifact, verified, &kernels, state.size, steps, place);
     let parts = parts(&names(artifact.program, ops), &functions);
     let weights = if matches!(place, Place::Inside) { weight_bytes } else { 0 };
@@ -109,7 +112,9 @@ fn build(
 /// Every kernel that the code calls.
 fn kernels(program: &crate::program::Program, ops: &[Op], schedule: &schedule::Schedule) -> Vec<&'static str> {
     let parts = schedule.phases.iter().flat_map(|phase| &phase.steps).flat_map(|step| &step.chain);
-    let parts = parts.map(|part| (part.at, part.kernel));
+    let cut = schedule.phases.iter().filter_map(|phase| phase.attends(ops)).map(|[_, attention]| attention);
+    let cut = cut.filter_map(|part| Some((part.at, in_parts(part.kernel)?)));
+    let parts = parts.map(|part| (part.at, part.kernel)).chain(cut);
     let whole = program.instructions.iter().enumerate().map(|(at, instruction)| (at, instruction.kernel.name));
     let called = whole.chain(parts).filter(|(at, _)| !inline::is_inline(&ops[*at]));
     called.map(|(_, kernel)| kernel).collect::<BTreeSet<_>>().into_iter().collect()

@@ -55,6 +55,16 @@ impl Part {
 }
 
 impl Phase {
+    /// Rope and attention, where these are all of it: a context may be cut between them.
+    pub fn attends(&self, ops: &[Op]) -> Option<[&Part; 2]> {
+        let (true, [step]) = (self.prologue.is_empty(), self.steps.as_slice()) else { return None };
+        let [rope, attention] = step.chain.as_slice() else { return None };
+        match (&ops[rope.at], &ops[attention.at]) {
+            (Op::RopeKv { .. }, Op::Attention { .. }) => Some([rope, attention]),
+            _ => None,
+        }
+    }
+
     pub fn tasks(&self) -> u64 {
         self.steps.iter().map(|step| u64::from(step.tasks)).sum()
     }
@@ -68,6 +78,19 @@ pub struct Schedule {
     pub phases: Vec<Phase>,
     /// For each instruction and each operand, the private instruction that made it (or makes it: of a private one's result, itself).
     pub private: Vec<Vec<Source>>,
+}
+
+impl Schedule {
+    /// What an instruction touches that other threads see.
+    pub fn shared_accesses(&self, program: &Program, at: usize) -> Vec<Access> {
+        let mut without = program.instructions[at].clone();
+        for (operand, source) in without.operands.iter_mut().zip(&self.private[at]) {
+            if source.is_some() {
+                *operand = Operand::None;
+            }
+        }
+        accesses(program, &without)
+    }
 }
 
 /// Tasks of an instruction for one token and one row.
@@ -177,16 +200,8 @@ impl<'a> Planner<'a> {
         sources
     }
 
-    /// What an instruction touches that other threads see.
     fn shared_accesses(&self, at: usize) -> Vec<Access> {
-        let instruction = &self.program.instructions[at];
-        let mut without = instruction.clone();
-        for (operand, source) in without.operands.iter_mut().zip(&self.schedule.private[at]) {
-            if source.is_some() {
-                *operand = Operand::None;
-            }
-        }
-        accesses(self.program, &without)
+        self.schedule.shared_accesses(self.program, at)
     }
 
     /// Private instructions that are yet to run must find their inputs as they are now.

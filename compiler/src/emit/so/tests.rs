@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tc_kernels::abi::BLOCK_ROWS;
+use tc_kernels::cut;
 use tc_kernels::table::PORTION_BYTES;
 use tcrt::program::verify::Op;
 use tcrt::{BatchToken, Engine, EngineOptions, Model};
@@ -141,6 +142,42 @@ fn both_encodings_compute_the_same() {
         with_whole_heads(recipe, check);
     }
     with_chain(check);
+}
+
+#[test]
+fn a_long_context_is_cut_where_heads_leave_threads_idle() {
+    let config =
+        ModelConfig { dim: 96, heads: 6, kv_heads: 3, head_dim: 16, ffn: 96, max_positions: 700, ..tiny_config() };
+    with(config, RECIPES[1], |artifact| {
+        let directory = tempfile::tempdir().unwrap();
+        let (program, native) = (directory.path().join("tiny.pte"), directory.path().join("tiny.so"));
+        pte::write(&program, artifact, &go_on).unwrap();
+        write(&native, artifact, host(), &go_on).unwrap();
+        let arena = |path: &Path, threads: usize| {
+            let options = EngineOptions { threads, ..EngineOptions::default() };
+            tcrt::memory_plan(&Model::load(path).unwrap(), &options).unwrap().arena_bytes as usize
+        };
+        let whole = long(&program, 3);
+        for path in [&program, &native] {
+            assert_eq!(arena(path, 2) - arena(path, 3).next_multiple_of(64), cut::bytes(6, 3, 16, 700));
+            assert_eq!((arena(path, 1), arena(path, 2)), (arena(path, 3), arena(path, 5)));
+            for threads in [2, 5] {
+                let far = long(path, threads).iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(far < 1e-4, "{}, {threads} threads: {far}", path.display());
+            }
+        }
+    });
+}
+
+/// Logits of three tokens, one after the other, after a context of more than two segments.
+fn long(path: &Path, threads: usize) -> Vec<f32> {
+    let options = EngineOptions { threads, chunk: 600, ..EngineOptions::default() };
+    let mut engine = Engine::new(Model::load(path).unwrap(), &options).unwrap();
+    let sequence = engine.add_sequence().unwrap();
+    let token = |i: u32, want_logits: bool| BatchToken { sequence, token: (i * 17 + 3) % 50, want_logits };
+    let mut next = |batch: &[BatchToken]| engine.forward(batch).unwrap().into_last().map(|logits| logits.to_vec());
+    next(&(0..520).map(|i| token(i, false)).collect::<Vec<_>>());
+    (520..523).flat_map(|i| next(&[token(i, true)]).unwrap()).collect()
 }
 
 #[test]
@@ -427,6 +464,14 @@ fn code_for_aarch64_makes_the_calls_and_numbers_of_code_for_x86_64() {
         let ours = with_whole_heads(recipe, check);
         assert!(ours.lines().filter(|line| line.starts_with("attention")).count() >= 2 * 2 * 3, "{ours}");
         few_rows += check_swiglu_tasks(&ours);
+        // One and three threads get whole heads and make their rows; for two, both layers' contexts are cut where the call says so.
+        let count = |what: &str| ours.lines().filter(|line| line.starts_with(what)).count();
+        assert_eq!(count("attention_segments"), 2 * 9, "{ours}");
+        let by_heads = ours
+            .lines()
+            .zip(ours.lines().skip(1))
+            .filter(|(line, next)| line.starts_with("linear") && next.starts_with("rope_kv"));
+        assert_eq!(by_heads.count(), 2 * 2 * (1 + 3), "{ours}");
     }
     assert!(few_rows > 0);
     assert!(!with_chain(check).contains("silu"));

@@ -40,6 +40,15 @@ impl Verified {
         &self.ops
     }
 
+    /// Query heads of the attention that has the most.
+    pub fn query_heads(&self) -> u32 {
+        let heads = |op: &Op| match op {
+            Op::Attention { heads, .. } => heads.heads,
+            _ => 0,
+        };
+        self.ops.iter().map(heads).max().unwrap_or(0)
+    }
+
     /// Where the program leaves its last hidden states, where it does.
     pub fn hidden(&self) -> Option<Hidden> {
         hidden::find(&self.program, &self.ops)

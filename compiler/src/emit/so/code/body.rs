@@ -5,6 +5,7 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{InstBuilder, SigRef, SourceLoc, Value};
+use cranelift_frontend::Variable;
 use tcrt::native::abi::{Context, Kernel, NONE, Worker};
 
 use super::{Emitter, Source};
@@ -18,11 +19,14 @@ pub struct Body<'a, 'b> {
     pub call: Value,
     pub state: Value,
     kernels: Value,
+    /// Tasks of this call beyond those that are known now.
+    pub more: Variable,
     signatures: Signatures,
 }
 
 struct Signatures {
     run: SigRef,
+    tasks: SigRef,
     take: SigRef,
     done: SigRef,
     wait: SigRef,
@@ -35,11 +39,13 @@ impl<'a, 'b> Body<'a, 'b> {
         let kernels = e.load(I64, context, offset_of!(Context, kernels));
         let signatures = Signatures {
             run: e.signature(&[I64, I64, I32, I32], &[]),
+            tasks: e.signature(&[I64, I64], &[I32]),
             take: e.signature(&[I64, I64, I32, I32, I32], &[I32]),
             done: e.signature(&[I64, I64, I32, I64], &[]),
             wait: e.signature(&[I64, I64, I64], &[]),
         };
-        Body { e, source, context, worker, call, state, kernels, signatures }
+        let more = e.zero(I64);
+        Body { e, source, context, worker, call, state, kernels, more, signatures }
     }
 
     /// Takes tasks and does them until none is left; each counts as `each` when it is done.
@@ -79,10 +85,28 @@ impl<'a, 'b> Body<'a, 'b> {
     /// Tasks of instruction `at`, by this kernel.
     pub fn kernel(&mut self, at: usize, kernel: &str, args: u64, begin: Value, end: Value) {
         self.e.b.set_srcloc(SourceLoc::new(at as u32));
-        let index = self.source.kernels.iter().position(|name| *name == kernel).unwrap_or_default();
-        let run = self.e.load(I64, self.kernels, index * size_of::<Kernel>() + offset_of!(Kernel, run));
+        let run = self.function(kernel, offset_of!(Kernel, run));
         let args = self.e.b.ins().iadd_imm(self.state, args as i64);
         self.e.b.ins().call_indirect(self.signatures.run, run, &[args, self.call, begin, end]);
+    }
+
+    /// How many tasks this kernel has.
+    pub fn tasks(&mut self, kernel: &str, args: u64) -> Value {
+        let tasks = self.function(kernel, offset_of!(Kernel, tasks));
+        let args = self.e.b.ins().iadd_imm(self.state, args as i64);
+        let counted = self.e.b.ins().call_indirect(self.signatures.tasks, tasks, &[args, self.call]);
+        self.e.b.inst_results(counted)[0]
+    }
+
+    fn function(&mut self, kernel: &str, offset: usize) -> Value {
+        let index = self.source.kernels.iter().position(|name| *name == kernel).unwrap_or_default();
+        self.e.load(I64, self.kernels, index * size_of::<Kernel>() + offset)
+    }
+
+    /// So many tasks, and those that were not known before.
+    pub fn count(&mut self, known: u64) -> Value {
+        let more = self.e.b.use_var(self.more);
+        self.e.b.ins().iadd_imm(more, known as i64)
     }
 
     pub fn wait(&mut self, upto: Value) {

@@ -7,7 +7,7 @@ mod one;
 mod prepare;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{I8, I32, I64};
+use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, MemFlags, SigRef, Signature, Type, UserFuncName, Value};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
@@ -92,11 +92,12 @@ impl Emitter<'_> {
         self.b.ins().uextend(I64, value)
     }
 
-    fn flag(&mut self) -> Variable {
-        let flag = self.b.declare_var(I8);
-        let no = self.b.ins().iconst(I8, 0);
-        self.b.def_var(flag, no);
-        flag
+    /// What may change from 0, or from no.
+    fn zero(&mut self, kind: Type) -> Variable {
+        let variable = self.b.declare_var(kind);
+        let zero = self.b.ins().iconst(kind, 0);
+        self.b.def_var(variable, zero);
+        variable
     }
 
     /// A thread alone takes all tasks at once.

@@ -1,8 +1,12 @@
 //! `run_one`: a call of one token, phase by phase.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::types::{I8, I32, I64};
 use cranelift_codegen::ir::{Function, InstBuilder, SourceLoc, Value};
 use cranelift_frontend::Variable;
+use tc_kernels::abi::Call;
+use tc_kernels::table::in_parts;
 
 use super::super::fuse::{ByHeads, by_heads};
 use super::super::inline::{Piece, pieces};
@@ -18,7 +22,7 @@ pub fn function(source: &Source) -> Function {
         let mut rest = source.schedule.phases.as_slice();
         while let Some((phase, more)) = rest.split_first() {
             let next = more.first();
-            let fused = next.and_then(|next| by_heads(source.lowered, source.ops, phase, next));
+            let fused = next.and_then(|next| by_heads(source.lowered, source.ops, source.schedule, [phase, next]));
             body.enter(phase, done);
             match (fused, next, source.state.heads) {
                 (Some(fused), Some(next), Some((_, share))) => {
@@ -32,7 +36,7 @@ pub fn function(source: &Source) -> Function {
                 }
             }
         }
-        let done = body.e.b.ins().iconst(I64, done as i64);
+        let done = body.count(done);
         body.e.b.ins().return_(&[done]);
     })
 }
@@ -54,7 +58,7 @@ impl Body<'_, '_> {
             self.e.b.set_srcloc(SourceLoc::new(first.at as u32));
         }
         if done > 0 {
-            let before = self.e.b.ins().iconst(I64, done as i64);
+            let before = self.count(done);
             self.wait(before);
         }
     }
@@ -83,6 +87,47 @@ impl Body<'_, '_> {
     }
 
     fn phase(&mut self, phase: &Phase, number: &mut u32, done: u64) {
+        match phase.attends(self.source.ops) {
+            Some(parts) => self.whole_or_cut(phase, parts, number, done),
+            None => self.steps(phase, number, done),
+        }
+    }
+
+    /// Rope and attention head by head, or, where the call says so, first the one and then the other by segments of the context.
+    fn whole_or_cut(&mut self, phase: &Phase, [rope, attention]: [&Part; 2], number: &mut u32, done: u64) {
+        let [whole, cut, join] = [(); 3].map(|()| self.e.b.create_block());
+        let seen = self.e.load(I32, self.call, offset_of!(Call, seen));
+        self.e.b.ins().brif(seen, cut, &[], whole, &[]);
+        self.e.b.switch_to_block(cut);
+        let one = self.e.b.ins().iconst(I32, 1);
+        for step in &phase.steps {
+            let rope = Step { chain: vec![rope.clone()], tasks: step.tasks };
+            self.step(&rope, phase, None, Handing { number: *number, portion: one, upto: done, each: 1 });
+        }
+        self.segments(attention, *number + 1, done);
+        self.e.b.ins().jump(join, &[]);
+        self.e.b.switch_to_block(whole);
+        self.steps(phase, number, done);
+        *number += 1;
+        self.e.b.ins().jump(join, &[]);
+        self.e.b.switch_to_block(join);
+    }
+
+    /// Attention as a step of its own, after the first `done` tasks.
+    fn segments(&mut self, part: &Part, number: u32, done: u64) {
+        let Some(kernel) = in_parts(part.kernel) else { return };
+        let before = self.count(done);
+        self.wait(before);
+        let args = self.source.state.one[part.at];
+        let tasks = self.tasks(kernel, args);
+        let (more, wide) = (self.e.b.use_var(self.more), self.e.b.ins().uextend(I64, tasks));
+        let more = self.e.b.ins().iadd(more, wide);
+        self.e.b.def_var(self.more, more);
+        let (upto, one) = (self.count(done), self.e.b.ins().iconst(I32, 1));
+        self.hand_out(number, tasks, one, upto, 1, |body, begin, end| body.kernel(part.at, kernel, args, begin, end));
+    }
+
+    fn steps(&mut self, phase: &Phase, number: &mut u32, done: u64) {
         let prepared = self.prepared(phase);
         for step in &phase.steps {
             let portion = self.source.state.portions[&portion(step, self.source.program, self.source.ops)];
@@ -94,7 +139,7 @@ impl Body<'_, '_> {
 
     /// Whether this thread has computed a phase's prologue, where there is one.
     fn prepared(&mut self, phase: &Phase) -> Option<Variable> {
-        (!phase.prologue.is_empty()).then(|| self.e.flag())
+        (!phase.prologue.is_empty()).then(|| self.e.zero(I8))
     }
 
     fn step(&mut self, step: &Step, phase: &Phase, prepared: Option<Variable>, handing: Handing) {
@@ -102,7 +147,7 @@ impl Body<'_, '_> {
         self.e.b.set_srcloc(SourceLoc::new(first.at as u32));
         let Handing { number, portion, upto, each } = handing;
         let tasks = self.e.b.ins().iconst(I32, i64::from(step.tasks));
-        let upto = self.e.b.ins().iconst(I64, upto as i64);
+        let upto = self.count(upto);
         self.hand_out(number, tasks, portion, upto, i64::from(each), |body, begin, end| {
             if let Some(prepared) = prepared {
                 body.prologue(phase, prepared);
