@@ -41,6 +41,21 @@ macro_rules! each_kind {
 }
 pub(crate) use each_kind;
 
+/// `$body` for each column, in which `$c` is its number as a constant. (The compiler would not unroll a loop over `t4`'s columns, whose
+/// code is long, and would find shifts and masks out anew for each.)
+macro_rules! each_column {
+    ($c:ident => $body:block) => {
+        each_column!($c => $body, 0 1 2 3 4 5 6 7)
+    };
+    ($c:ident => $body:block, $($number:literal)*) => {
+        $({
+            let $c = $number;
+            $body
+        })*
+    };
+}
+pub(crate) use each_column;
+
 /// How much more than its value a byte of [`column`] is.
 #[inline(always)]
 pub const fn zero<V: Rows16>(format: Format) -> u32 {

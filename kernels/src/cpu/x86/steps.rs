@@ -7,7 +7,7 @@ use crate::layout::Format;
 use crate::pack::{Block, NOTHING};
 
 use super::Ahead;
-use super::numbers::{self, COLUMNS, Numbers, VECTOR, factor};
+use super::numbers::{self, COLUMNS, Numbers, VECTOR, each_column, factor};
 use super::rows::Rows16;
 
 /// A step as bytes, with the scales and minima of its parts.
@@ -51,9 +51,9 @@ pub unsafe fn decode<V: Rows16, const KIND: u32>(v: V, step: Stored, out: *mut S
     }
     // SAFETY: the caller's promise.
     unsafe {
-        for c in 0..COLUMNS {
+        each_column!(c => {
             (&raw mut (*out).columns[c]).write(numbers.column(v, c));
-        }
+        });
         (&raw mut (*out).scales).write(scales);
         (&raw mut (*out).mins).write(mins);
     }

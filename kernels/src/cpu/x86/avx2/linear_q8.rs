@@ -13,7 +13,7 @@ use crate::abi::ACT_GROUP;
 use crate::cpu::q8::Q8Group;
 use crate::cpu::scalar;
 use crate::cpu::views::{Epilogue, Q8Rows, Q8Tile};
-use crate::cpu::x86::numbers::{self, COLUMNS, Numbers, VECTOR, each_kind, factor, usual};
+use crate::cpu::x86::numbers::{self, COLUMNS, Numbers, VECTOR, each_column, each_kind, factor, usual};
 use crate::cpu::x86::rows::{Rows16, pair};
 use crate::cpu::x86::steps::{self, Decode, Decoded, Decoder, Step, Steps};
 use crate::cpu::x86::{STREAMS, in_streams, prefetch, prefetch_stream};
@@ -137,20 +137,16 @@ impl Columns for Step<Avx2> {
     }
 }
 
-/// `$body` for every `$together`th of some columns, once in a loop or for each column. (The compiler would not unroll `t4`'s loop.)
-macro_rules! each_column {
+/// `$body` for every `$together`th of some columns, in a loop or for each on its own.
+macro_rules! some_columns {
     ($W:ident, $columns:ident, $together:ident, $c:ident => $body:block) => {
         if const { $W::EACH } {
-            each_column!($columns, $together, $c => $body, 0 1 2 3 4 5 6 7);
+            each_column!($c => {
+                if $c % $together == 0 && $columns.contains(&$c) $body
+            });
         } else {
             for $c in $columns.step_by($together) $body
         }
-    };
-    ($columns:ident, $together:ident, $c:ident => $body:block, $($column:literal)*) => {
-        $({
-            let $c = $column;
-            if $c % $together == 0 && $columns.contains(&$c) $body
-        })*
     };
 }
 
@@ -248,7 +244,7 @@ fn pairs<W: Columns, const TOGETHER: usize, const T: usize>(
         for t in 0..T {
             sums[t] = [_mm256_madd_epi16(_mm256_set1_epi32(pair(x[t].sums)), _mm256_set1_epi32(pair(excess))); 2];
         }
-        each_column!(W, columns, TOGETHER, c => {
+        some_columns!(W, columns, TOGETHER, c => {
             let mut weights = [isa.int(0); TOGETHER];
             for i in 0..TOGETHER {
                 weights[i] = w.column(isa, c + i);
