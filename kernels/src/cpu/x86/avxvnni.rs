@@ -74,7 +74,7 @@ impl Rows16 for AvxVnni {
         fn or(a: Self::Int, b: Self::Int) -> Self::Int;
         fn xor(a: Self::Int, b: Self::Int) -> Self::Int;
         fn earlier(bits: Self::Int, before: Self::Int, count: u32) -> Self::Int;
-        fn lookup_level(table: &[i8; 32], q: Self::Int, bits: usize) -> Self::Int;
+        fn lookup_32(table: &[i8; 32], q: Self::Int, fifth: Self::Int, bit: usize) -> Self::Int;
         fn lookup(table: &[i8; 16], q: Self::Int) -> Self::Int;
         fn weighted_sum(sums: [i16; 2], factors: [i16; 2]) -> Self::Int;
         fn to_float(value: Self::Int) -> Self::Float;

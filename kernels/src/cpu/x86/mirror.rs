@@ -86,8 +86,9 @@ impl Rows16 for Mirror {
         each(|r| (bits[r] << count | before[r] >> (32 - count)).to_le_bytes())
     }
 
-    fn lookup_level(self, table: &[i8; 32], q: Self::Int, _: usize) -> Self::Int {
-        q.map(|row| row.map(|q| table[usize::from(q)] as u8))
+    fn lookup_32(self, table: &[i8; 32], q: Self::Int, fifth: Self::Int, bit: usize) -> Self::Int {
+        let index = |r: usize, i: usize| usize::from(q[r][i]) + 16 * usize::from(fifth[r][i] >> bit & 1);
+        core::array::from_fn(|r| core::array::from_fn(|i| table[index(r, i)] as u8))
     }
 
     fn lookup(self, table: &[i8; 16], q: Self::Int) -> Self::Int {

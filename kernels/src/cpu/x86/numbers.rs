@@ -77,6 +77,16 @@ const fn levels(format: Format) -> [i8; 32] {
     levels
 }
 
+/// The first half of them.
+const fn levels_16(format: Format) -> [i8; 16] {
+    let (all, mut first, mut i) = (levels(format), [0; 16], 0);
+    while i < 16 {
+        first[i] = all[i];
+        i += 1;
+    }
+    first
+}
+
 /// A step's numbers as they are stored; with a trellis also their subsets, two bits each: those of columns 0, 2, 4 and 6, and of the others.
 #[derive(Clone, Copy)]
 pub struct Numbers<'a, V: Rows16, const KIND: u32> {
@@ -122,12 +132,20 @@ impl<'a, V: Rows16, const KIND: u32> Numbers<'a, V, KIND> {
         if bits & 2 != 0 {
             q = v.or(q, plane::<V, 2>(v, planes, c, (bits & 4, base)));
         }
-        if bits & 1 != 0 {
+        // A fifth bit of a level's number is not put to the others but chooses a table.
+        let fifth = format.has_trellis() && bits == 3;
+        if bits & 1 != 0 && !fifth {
             q = v.or(q, plane::<V, 1>(v, planes, c, (bits & 6, base)));
         }
         match format.values {
             Values::Table(table) => v.bytes(v.lookup(table, q)),
-            Values::Trellis(_) => v.lookup_level(const { &levels(self::format::<KIND>()) }, q, format.bits),
+            Values::Trellis(_) => {
+                let levels = const { &levels(self::format::<KIND>()) };
+                match fifth {
+                    true => v.lookup_32(levels, q, v.load(&planes.as_chunks().0[bits & 6]), c),
+                    false => v.lookup(const { &levels_16(self::format::<KIND>()) }, q),
+                }
+            }
             Values::From { .. } | Values::Signed => q,
         }
     }

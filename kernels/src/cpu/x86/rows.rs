@@ -30,8 +30,8 @@ pub trait Rows16: Copy {
     fn xor(self, a: Self::Int, b: Self::Int) -> Self::Int;
     /// For each bit of a dword the one `count` before it, which for the first ones is among the last of `before`.
     fn earlier(self, bits: Self::Int, before: Self::Int, count: u32) -> Self::Int;
-    /// `table[q]` for each byte, of which no more than `bits + 1` bits are set.
-    fn lookup_level(self, table: &[i8; 32], q: Self::Int, bits: usize) -> Self::Int;
+    /// `table[q]` for each byte, which is less than 16; where its bit of `fifth` is set, `table[16 + q]`.
+    fn lookup_32(self, table: &[i8; 32], q: Self::Int, fifth: Self::Int, bit: usize) -> Self::Int;
     /// `table[q]` for each byte, which is less than 16.
     fn lookup(self, table: &[i8; 16], q: Self::Int) -> Self::Int;
     /// Signed bytes as dot products take them: `BYTE_ZERO` more.

@@ -84,15 +84,12 @@ impl Rows16 for Avx2 {
     }
 
     #[inline(always)]
-    fn lookup_level(self, table: &[i8; 32], q: Self::Int, bits: usize) -> Self::Int {
+    fn lookup_32(self, table: &[i8; 32], q: Self::Int, fifth: Self::Int, bit: usize) -> Self::Int {
         let [low, high] = both!(h => _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().add(16 * h).cast())));
         both!(h => {
-            let value = _mm256_shuffle_epi8(low, q[h]);
-            match bits {
-                // The fifth bit becomes the one that a blend asks for; a shuffle takes four and the highest.
-                4 => _mm256_blendv_epi8(value, _mm256_shuffle_epi8(high, q[h]), _mm256_slli_epi16::<3>(q[h])),
-                _ => value,
-            }
+            // Highest in its byte, where a blend asks for it.
+            let in_high = _mm256_sll_epi16(fifth[h], _mm_cvtsi32_si128(7 - bit as i32));
+            _mm256_blendv_epi8(_mm256_shuffle_epi8(low, q[h]), _mm256_shuffle_epi8(high, q[h]), in_high)
         })
     }
 

@@ -126,15 +126,12 @@ impl Rows16 for Avx512 {
     }
 
     #[inline(always)]
-    fn lookup_level(self, table: &[i8; 32], q: __m512i, bits: usize) -> __m512i {
+    fn lookup_32(self, table: &[i8; 32], q: __m512i, fifth: __m512i, bit: usize) -> __m512i {
         let (low, high) = table.split_at(16);
         vector!({
             let half = |table: &[i8]| _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
-            let value = _mm512_shuffle_epi8(half(low), q);
-            match bits {
-                4 => _mm512_mask_shuffle_epi8(value, _mm512_test_epi8_mask(q, _mm512_set1_epi8(16)), half(high), q),
-                _ => value,
-            }
+            let in_high = _mm512_test_epi8_mask(fifth, _mm512_set1_epi8((1u8 << bit) as i8));
+            _mm512_mask_shuffle_epi8(_mm512_shuffle_epi8(half(low), q), in_high, half(high), q)
         })
     }
 
