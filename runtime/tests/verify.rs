@@ -227,6 +227,16 @@ fn races() {
         attention.operands[0] = angles;
         attention.barrier = false;
     });
+    check("(attention): a barrier is missing: 'attention\\'s sums' is touched", |p| {
+        // The same again, to a buffer of its own.
+        let at = p.instructions.iter().position(|i| p.kernels[usize::from(i.kernel)] == "attention").unwrap();
+        let (mut again, y) = (p.instructions[at].clone(), p.buffers[buffer(p, "mixed")].clone());
+        again.operands[1] = Operand::Buffer(p.buffers.len() as u32);
+        again.barrier = false;
+        p.buffers.push(tcrt::program::Buffer { name: "more".into(), offset: p.token_arena, ..y });
+        p.token_arena += u64::from(p.buffers[p.buffers.len() - 1].stride);
+        p.instructions.insert(at + 1, again);
+    });
     check("layer 0 of the cache is read before anything was written to it", |p| {
         first(p, "rope_kv").ints[3] = 1;
     });

@@ -15,6 +15,8 @@ pub enum Place {
     Arena { over_rows: bool, bytes: Range<u64> },
     /// A layer of the KV cache.
     Layer(i64),
+    /// Where attention over a context that is cut keeps its segments' sums.
+    Segments,
 }
 
 #[derive(Clone, Debug)]
@@ -27,6 +29,7 @@ impl Access {
     pub fn conflicts(&self, other: &Access) -> bool {
         let same = match (&self.place, &other.place) {
             (Place::Layer(a), Place::Layer(b)) => a == b,
+            (Place::Segments, Place::Segments) => true,
             (Place::Arena { over_rows: a, bytes: x }, Place::Arena { over_rows: b, bytes: y }) => {
                 a == b && x.start < y.end && y.start < x.end
             }
@@ -45,7 +48,9 @@ pub fn accesses(program: &Program, instruction: &Instruction) -> Vec<Access> {
         Cache::None => None,
         cache => instruction.layer().map(|layer| Access { place: Place::Layer(layer), writes: cache == Cache::Writes }),
     };
-    buffers.chain(cache).collect()
+    let attends = instruction.kernel.cache == Cache::Reads;
+    let segments = attends.then_some(Access { place: Place::Segments, writes: true });
+    buffers.chain(cache).chain(segments).collect()
 }
 
 pub fn place(program: &mut Program) {

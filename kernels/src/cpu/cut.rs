@@ -8,13 +8,13 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use super::cached::{Heads, segments};
 use crate::abi::{AttentionArgs, Call, Partial, SEGMENT};
 
-/// Counters lie together, as large as this or a multiple; so do a segment's sums.
+/// What counters and each segment's sums begin at a multiple of.
 const ALIGN: usize = 64;
 
 /// Whether so many KV heads leave threads without work for more than an eighth of the time.
 pub fn is_worth_it(kv_heads: usize, threads: usize) -> bool {
-    let (rounds, threads) = (kv_heads.div_ceil(threads.max(1)), threads.max(1));
-    8 * rounds * threads > 9 * kv_heads
+    let turns = kv_heads.div_ceil(threads.max(1));
+    8 * turns * threads > 9 * kv_heads
 }
 
 /// Bytes for the segments of a context of so many positions.

@@ -13,6 +13,7 @@ pub fn check(program: &Program, ops: &[Op]) -> Result<()> {
         since: 0,
         buffers: vec![Uses::default(); program.buffers.len()],
         layers: vec![Uses::default(); program.cache.layers as usize],
+        segments: Uses::default(),
     };
     for (at, (instruction, op)) in program.instructions.iter().zip(ops).enumerate() {
         let name = &program.kernels[usize::from(instruction.kernel)];
@@ -53,6 +54,8 @@ struct Walk<'a> {
     since: usize,
     buffers: Vec<Uses>,
     layers: Vec<Uses>,
+    /// The sums of contexts that are cut, of which there is one place for all attention.
+    segments: Uses,
 }
 
 struct Access {
@@ -81,7 +84,12 @@ impl Walk<'_> {
         }
         match op {
             Op::RopeKv { heads, .. } => self.cache(heads, Cache::Writes, at),
-            Op::Attention { heads, .. } => self.cache(heads, Cache::Reads, at),
+            Op::Attention { heads, .. } => {
+                self.cache(heads, Cache::Reads, at)?;
+                let rival = self.segments.rival(true, self.since);
+                self.segments.touch(true, at);
+                rival.map_or(Ok(()), |rival| Err(race("attention's sums", rival)))
+            }
             _ => Ok(()),
         }
     }
