@@ -272,7 +272,7 @@ fn attention_against_scalar() {
 
 /// Segments of a context, whoever computes them, make what the whole does: to the bit, but for the scalar kernel, which sums a whole at once.
 #[test]
-fn a_cut_context_gives_what_a_whole_one_does() {
+fn attention_of_a_cut_context_is_that_of_a_whole_one() {
     let tokens = all_tokens();
     let last = tokens.positions.len() - 1;
     each_variant("attention_segments", |kernel| {

@@ -1,6 +1,6 @@
 //! One token's context, cut into segments that any thread may take: KV heads alone may be too few for all threads. A segment's sums go
 //! to memory that comes with the call; who is done with a KV head's last segment joins them all. They are joined in order, so the result
-//! is the uncut context's to the bit.
+//! is the uncut context's to the bit, but for the scalar kernel, which sums an uncut one at once.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
