@@ -162,11 +162,15 @@ fn attend(kernel: &Chosen, shape: &Shape, tokens: &Tokens, q: &Aligned, first: u
     if kernel.kernel == "attention_segments" {
         (call.seen, call.sums) = (some.positions[0] + 1, sums.mut_ptr());
     }
-    // Twice: segments are counted anew each time.
+    let counters = shape.kv_heads.next_multiple_of(16);
+    sums.floats_mut()[..counters].fill(0.0);
+    // Twice: segments are counted anew each time, and what an earlier call has left of them is of no use.
     for _ in 0..2 {
         y.floats_mut().fill(f32::NAN);
+        sums.floats_mut()[counters..].fill(f32::NAN);
         // SAFETY: buffers are as large as the shapes say.
         unsafe { run(kernel, &args, &call) };
+        assert!(sums.floats()[..counters].iter().all(|count| *count == 0.0), "all are done, and none is counted");
     }
     y.floats().chunks(stride).take(some.positions.len()).flat_map(|row| row[..width].to_vec()).collect()
 }
