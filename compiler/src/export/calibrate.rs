@@ -11,7 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::emit::Progress;
 use crate::export::CompileError;
 use crate::quantize::calibration::{DEFAULT_TEXT, speech, tokens};
-use crate::quantize::{Job, QuantizeError, Quantized, choose, needs_text, tune};
+use crate::quantize::{Job, QuantizeError, Quantized, choose, needs_text, whole};
 use crate::recipe::{Assignment, Method, Recipe, assign};
 
 /// Windows that the model says for formats of few bits, where a recipe says nothing of them: what they cost in time is then well spent.
@@ -68,9 +68,9 @@ pub fn calibrate<'a>(
     let tokens = recipe.tune.unwrap_or(0);
     let mut obstacle = None;
     if let Some(exact) = quantized.exact.take().filter(|_| tokens > 0) {
-        obstacle = tune::obstacle(&job);
+        obstacle = whole::obstacle(&job);
         if obstacle.is_none() {
-            tune::tune(&job, &weights, &exact, tokens, &mut quantized)?;
+            whole::tune(&job, &weights, &exact, tokens, &mut quantized)?;
         }
     }
     Ok(Calibrated { recipe, quantized, weights, obstacle })

@@ -6,10 +6,12 @@
 //! and the text's hidden states are all that is in memory.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::calibration::{Drift, HalfRun, Hidden, Moments, Pairs, head_inputs};
 use super::gptq::Gptq;
 use super::matrix::{self, Inputs};
+use super::whole::Stakes;
 use super::{QuantizeError, fold, is_on_grid};
 use crate::checkpoint::Tensor;
 use crate::config::ModelConfig;
@@ -96,9 +98,12 @@ impl Job<'_> {
             }),
             _ => None,
         };
+        let makes_good = weights.methods().any(|method| method == Method::Gptq);
+        let stakes = if makes_good { Stakes::of(self)? } else { None };
         for place in places(self.config) {
             self.report(place.0)?;
-            self.half(place, weights, stream.as_mut(), &mut quantized)?;
+            let stakes = stakes.as_ref().map(|stakes| stakes.of_half(place));
+            self.half((place, stakes), weights, stream.as_mut(), &mut quantized)?;
         }
         self.report(self.config.layers)?;
         self.head(weights, stream.as_ref(), &mut quantized)?;
@@ -107,7 +112,11 @@ impl Job<'_> {
     }
 
     pub fn report(&self, layer: usize) -> Result<(), QuantizeError> {
-        match (self.progress)(layer as u64, self.config.layers as u64 + 1).is_break() {
+        self.report_of(layer, self.config.layers + 1)
+    }
+
+    pub fn report_of(&self, done: usize, all: usize) -> Result<(), QuantizeError> {
+        match (self.progress)(done as u64, all as u64).is_break() {
             true => Err(QuantizeError::Cancelled),
             false => Ok(()),
         }
@@ -115,7 +124,7 @@ impl Job<'_> {
 
     fn half(
         &self,
-        place: Place,
+        (place, stakes): (Place, Option<[&[f32]; 2]>),
         weights: &Assignment,
         stream: Option<&mut Stream>,
         quantized: &mut Quantized,
@@ -127,7 +136,7 @@ impl Job<'_> {
         };
         let makes_good =
             |readers: &[&str]| names(readers).iter().any(|name| weights.method(name) == Some(Method::Gptq));
-        let mut seen = self.see(place, stream, &quantized.tensors, place.1.readers().map(makes_good))?;
+        let mut seen = self.see(place, stream, &quantized.tensors, (place.1.readers().map(makes_good), stakes))?;
         fold::rescale(self.config, place, weights, &mut seen, &mut quantized.tensors)?;
         for (readers, seen) in place.1.readers().iter().zip(&seen) {
             self.matrices(weights, &names(readers), Some(seen), quantized)?;
@@ -143,13 +152,13 @@ impl Job<'_> {
         HalfRun { config: self.config, tensors, weights: None, activations: Activations::F32 }
     }
 
-    /// The inputs of half a layer, with their drift where it is wanted. The exact text goes on to the next half.
+    /// The inputs of half a layer, with their drift where it is wanted, each position with its stakes. The exact text goes on to the next half.
     fn see(
         &self,
         place: Place,
         stream: &mut Stream,
         tensors: &BTreeMap<String, Tensor>,
-        drifts: [bool; 2],
+        (drifts, stakes): ([bool; 2], Option<[&[f32]; 2]>),
     ) -> Result<[Seen; 2], QuantizeError> {
         let (config, [first, second]) = (self.config, place.1.widths(self.config));
         let seen = |width, residual, drift: bool| Seen {
@@ -159,13 +168,23 @@ impl Job<'_> {
         let mut seen = [seen(first, 0, drifts[0]), seen(second, config.dim, drifts[1])];
         let (exact_run, rounded_run) = (self.floats(self.tensors), self.floats(tensors));
         let (exact, rounded) = (exact_run.pieces(place.1, &stream.exact), exact_run.pieces(place.1, &stream.rounded));
+        let (widths, mut begin) = ([Gives::All, Gives::Inputs].map(|gives| gives.width(place.1, config)), 0);
         let mut next = Vec::with_capacity(stream.exact.rows.len());
-        for (exact, rounded) in exact.iter().zip(&rounded) {
-            let (of_exact, of_rounded) =
-                (exact_run.rows(place, Gives::All, exact)?, rounded_run.rows(place, Gives::Inputs, rounded)?);
-            let of_exact: Vec<&[f32]> = of_exact.chunks(Gives::All.width(place.1, config)).collect();
-            let of_rounded: Vec<&[f32]> = of_rounded.chunks(Gives::Inputs.width(place.1, config)).collect();
-            next.extend(of_exact.iter().flat_map(|row| &row[first + second..]));
+        for (mut exact, mut rounded) in exact.into_iter().zip(rounded) {
+            let (mut of_exact, mut of_rounded) =
+                (exact_run.rows(place, Gives::All, &exact)?, rounded_run.rows(place, Gives::Inputs, &rounded)?);
+            next.extend(of_exact.chunks(widths[0]).flat_map(|row| &row[first + second..]));
+            if let Some([of_first, of_second]) = stakes.map(|stakes| stakes.map(|stakes| &stakes[begin..])) {
+                for (rows, width) in [(&mut of_exact, widths[0]), (&mut of_rounded, widths[1])] {
+                    multiply(rows, width, 0..first, of_first);
+                    multiply(rows, width, first..first + second, of_second);
+                }
+                multiply(&mut exact.rows, config.dim, 0..config.dim, of_second);
+                multiply(&mut rounded.rows, config.dim, 0..config.dim, of_second);
+            }
+            begin += exact.rows.len() / config.dim;
+            let of_exact: Vec<&[f32]> = of_exact.chunks(widths[0]).collect();
+            let of_rounded: Vec<&[f32]> = of_rounded.chunks(widths[1]).collect();
             let (of_exact, of_rounded) = (Columns(&of_exact), Columns(&of_rounded));
             let residual = [exact.rows.chunks(config.dim).collect(), rounded.rows.chunks(config.dim).collect()];
             for (seen, range) in seen.iter_mut().zip([0..first, first..first + second]) {
@@ -248,10 +267,17 @@ impl Job<'_> {
     }
 }
 
+/// Multiplies some columns of rows by a factor for each row.
+fn multiply(rows: &mut [f32], width: usize, columns: Range<usize>, factors: &[f32]) {
+    for (row, factor) in rows.chunks_exact_mut(width).zip(factors) {
+        row[columns.clone()].iter_mut().for_each(|value| *value *= factor);
+    }
+}
+
 struct Columns<'a>(&'a [&'a [f32]]);
 
 impl<'a> Columns<'a> {
-    fn range(&self, range: &std::ops::Range<usize>) -> Vec<&'a [f32]> {
+    fn range(&self, range: &Range<usize>) -> Vec<&'a [f32]> {
         self.0.iter().map(|row| &row[range.clone()]).collect()
     }
 }

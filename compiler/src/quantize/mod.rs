@@ -21,7 +21,7 @@ mod scales;
 #[cfg(test)]
 mod tests;
 mod trellis;
-pub mod tune;
+pub mod whole;
 
 pub use auto::choose;
 pub use calibrated::{Job, Quantized, needs_text};

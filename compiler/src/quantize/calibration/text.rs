@@ -59,4 +59,10 @@ impl Hidden {
         }
         Ok(Hidden { rows, dim: config.dim, window: windows.first().map_or(0, Vec::len) })
     }
+
+    /// Those of a window.
+    pub fn rows_of(&self, window: usize) -> &[f32] {
+        let size = self.window * self.dim;
+        &self.rows[window * size..][..size]
+    }
 }

@@ -171,6 +171,13 @@ impl Layer<'_> {
     }
 }
 
+impl Changes {
+    /// Of the window.
+    pub fn positions(&self, layer: &Layer) -> usize {
+        self.input.len() / layer.attn_norm.len()
+    }
+}
+
 impl Trace {
     /// What each of the matrices read.
     pub fn inputs(&self) -> [&[f32]; 7] {

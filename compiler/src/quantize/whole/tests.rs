@@ -3,17 +3,22 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use tcrt::sampling::Rng;
+
 use super::attention::{Attention, Qkv};
 use super::factors::Factors;
-use super::head::Head;
-use super::layer::{Layer, Linear};
+use super::head::{Head, surprise_of};
+use super::layer::{LINEARS, Layer, Linear};
+use super::model::{Model, attention};
+use super::obstacle;
 use super::ops::{Angles, rms_norm, rms_norm_back, swiglu, swiglu_back};
-use super::{obstacle, tune, visited};
+use super::stakes::Stakes;
+use super::tune::{tune, visited};
 use crate::checkpoint::Tensor;
 use crate::config::{ModelConfig, RopeScaling, Window};
 use crate::emit::Progress;
 use crate::linalg::{Panels, Side};
-use crate::models::inverse_frequencies;
+use crate::models::{Half, inverse_frequencies};
 use crate::quantize::calibrated::{Job, Quantized};
 use crate::quantize::{QuantizeError, matrix};
 use crate::recipe::{Activations, Recipe, assign};
@@ -108,13 +113,54 @@ fn the_head_goes_back() {
     let table = noise(1, vocab * dim);
     let packed = |table: &[f32]| Panels::of(Side::rows(table, dim));
     let exact: Vec<f32> = table.iter().zip(noise(2, vocab * dim)).map(|(a, b)| a + 0.3 * b).collect();
-    let head = Head { norm: noise(3, dim), eps: 1e-3, table, exact: packed(&exact) };
+    let (exact, same) = (packed(&exact), packed(&table));
+    let head = Head { norm: noise(3, dim), eps: 1e-3, table };
     let (x, wanted) = (noise(4, tokens * dim), noise(5, tokens * dim));
-    let (divergence, slopes) = head.divergence(&x, &wanted);
+    let (divergence, slopes) = head.divergence(&x, (&exact, &wanted));
     assert!(divergence > 0.0);
-    check_slopes("head", &x, &slopes, |x| head.divergence(x, &wanted).0);
-    let same = Head { exact: packed(&head.table), ..head };
-    assert!(same.divergence(&x, &x).0.abs() < 1e-5);
+    check_slopes("head", &x, &slopes, |x| head.divergence(x, (&exact, &wanted)).0);
+    assert!(head.divergence(&x, (&same, &x)).0.abs() < 1e-5);
+}
+
+#[test]
+fn a_drawn_token_is_the_models_own() {
+    let logits: Vec<f32> = [0.5f32, 0.2, 0.3].map(f32::ln).iter().map(|ln| ln + 7.0).collect();
+    for (draw, token) in [(0.0, 0), (0.49, 0), (0.51, 1), (0.69, 1), (0.71, 2), (0.999, 2)] {
+        let mut changes = logits.clone();
+        surprise_of(&mut changes, draw);
+        let expected = [0.5, 0.2, 0.3].iter().enumerate().map(|(i, p)| if i == token { p - 1.0 } else { *p });
+        assert!(changes.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5), "{draw}: {changes:?}");
+    }
+}
+
+/// The last layer's `down` reaches no other position, so what is at stake with it is known without a way back through a layer.
+#[test]
+fn stakes_are_how_much_a_drawn_token_changes() {
+    let model = Rounded::new("n3");
+    let (config, tensors, windows) = (&model.config, &model.tensors, &model.windows);
+    let job = model.job(&|_, _| ControlFlow::Continue(()));
+    let stakes = Stakes::of(&job).unwrap().unwrap();
+    let table = Model::table_of(config, tensors).unwrap();
+    let head = Head { norm: tensors["norm"].read_vector().unwrap(), eps: config.norm_eps, table };
+    let exact = job.run(&assign(&model.recipe, config, tensors).unwrap()).unwrap().exact.unwrap();
+    let of_window = |window: usize| {
+        let changes = head.surprise(exact.rows_of(window), &mut Rng::new(window as u64));
+        changes.chunks(config.dim).map(|row| weighted(row, row).sqrt()).collect::<Vec<f64>>()
+    };
+    let expected: Vec<f64> = (0..windows.len()).flat_map(of_window).collect();
+    let mean = expected.iter().sum::<f64>() / expected.len() as f64;
+    let [_, found] = stakes.of_half((config.layers - 1, Half::Ffn));
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        let found = f64::from(found * found);
+        assert!((found - expected / mean).abs() < 1e-3 * (1.0 + found), "{found}, not {}", expected / mean);
+    }
+    for place in (0..config.layers).flat_map(|layer| Half::ALL.map(|half| (layer, half))) {
+        for stakes in stakes.of_half(place) {
+            let mean = weighted(stakes, stakes) / stakes.len() as f64;
+            assert!((mean - 1.0).abs() < 1e-3 && stakes.iter().all(|root| root.is_finite()), "{place:?}: {mean}");
+        }
+    }
 }
 
 fn layer<'a>(config: &ModelConfig, angles: &'a Angles) -> Layer<'a> {
@@ -133,7 +179,7 @@ fn layer<'a>(config: &ModelConfig, angles: &'a Angles) -> Layer<'a> {
         attn_norm: noise(30, dim),
         ffn_norm: noise(31, dim),
         head_norms: config.qk_norm.then(|| [noise(32, config.head_dim), noise(33, config.head_dim)]),
-        attention: super::step::attention(config, 0),
+        attention: attention(config, 0),
         angles,
         eps: 1e-3,
         residual_multiplier: config.residual_multiplier,
@@ -164,7 +210,7 @@ fn a_layer_goes_back_to_its_input_and_to_each_matrix() {
             );
             // The loss wants a layer of its own, so directions are tried one by one.
             let directions = std::cell::RefCell::new(&mut layer);
-            check_slopes(super::LINEARS[at], &weights, &slopes, |weights| {
+            check_slopes(LINEARS[at], &weights, &slopes, |weights| {
                 let mut layer = directions.borrow_mut();
                 layer.linears[at] = Linear::new(weights.to_vec(), cols, layer.linears[at].bias.take());
                 weighted(&layer.forward(&x).out, &d_out)
@@ -194,17 +240,15 @@ impl Rounded {
         Rounded { tensors: tiny_tensors(&config), recipe: Recipe::from_json(&json).unwrap(), config, windows }
     }
 
+    fn job<'a>(&'a self, progress: Progress<'a>) -> Job<'a> {
+        let (config, tensors, windows) = (&self.config, &self.tensors, Some(&self.windows[..]));
+        Job { config, tensors, activations: Activations::F32, windows, progress }
+    }
+
     /// The tuned model and the divergence of each step.
     fn tuned(&self, tokens: usize, progress: Progress) -> Result<(Quantized, Vec<f64>), QuantizeError> {
-        let (config, tensors, windows) = (&self.config, &self.tensors, Some(&self.windows[..]));
-        let weights = assign(&self.recipe, config, tensors).unwrap();
-        let job = Job {
-            config,
-            tensors,
-            activations: Activations::F32,
-            windows,
-            progress: &|_, _| ControlFlow::Continue(()),
-        };
+        let weights = assign(&self.recipe, &self.config, &self.tensors).unwrap();
+        let job = self.job(&|_, _| ControlFlow::Continue(()));
         let mut quantized = job.run(&weights)?;
         let exact = quantized.exact.take().unwrap();
         let job = Job { progress, ..job };
