@@ -197,7 +197,7 @@ fn a_layer_goes_back_to_its_input_and_to_each_matrix() {
         let trace = layer.forward(&x);
         let changes = layer.backward(&x, &trace, &d_out);
         check_slopes("input", &x, &changes.input, |x| weighted(&layer.forward(x).out, &d_out));
-        for at in 0..layer.linears.len() {
+        for (at, name) in LINEARS.into_iter().enumerate() {
             let linear = &layer.linears[at];
             let (weights, cols) = (linear.weights.clone(), linear.cols);
             let slopes = linear.change(trace.inputs()[at], &changes.outputs[at]);
@@ -210,7 +210,7 @@ fn a_layer_goes_back_to_its_input_and_to_each_matrix() {
             );
             // The loss wants a layer of its own, so directions are tried one by one.
             let directions = std::cell::RefCell::new(&mut layer);
-            check_slopes(LINEARS[at], &weights, &slopes, |weights| {
+            check_slopes(name, &weights, &slopes, |weights| {
                 let mut layer = directions.borrow_mut();
                 layer.linears[at] = Linear::new(weights.to_vec(), cols, layer.linears[at].bias.take());
                 weighted(&layer.forward(&x).out, &d_out)
