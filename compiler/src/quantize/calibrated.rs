@@ -29,6 +29,9 @@ pub struct Job<'a> {
     pub progress: Progress<'a>,
 }
 
+/// Tokens of a text of which some may count for more than others. Of a shorter one, as the default text is by itself, too little would be left.
+const ENOUGH: usize = 24 * 512;
+
 /// Half of which layer.
 pub type Place = (usize, Half);
 
@@ -99,7 +102,7 @@ impl Job<'_> {
             _ => None,
         };
         let makes_good = weights.methods().any(|method| method == Method::Gptq);
-        let stakes = if makes_good { Stakes::of(self)? } else { None };
+        let stakes = if makes_good && self.tokens() >= ENOUGH { Stakes::of(self)? } else { None };
         for place in places(self.config) {
             self.report(place.0)?;
             let stakes = stakes.as_ref().map(|stakes| stakes.of_half(place));
@@ -109,6 +112,11 @@ impl Job<'_> {
         self.head(weights, stream.as_ref(), &mut quantized)?;
         quantized.exact = stream.map(|stream| stream.exact);
         Ok(quantized)
+    }
+
+    /// Of the text.
+    fn tokens(&self) -> usize {
+        self.windows.map_or(0, |windows| windows.iter().map(Vec::len).sum())
     }
 
     pub fn report(&self, layer: usize) -> Result<(), QuantizeError> {
