@@ -289,3 +289,45 @@ impl<'a> Columns<'a> {
         self.0.iter().map(|row| &row[range.clone()]).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::testing::{noise, tiny_config, tiny_tensors};
+
+    /// The mean moments of half a layer's two inputs, and the drift of a row that reads each.
+    fn seen(half: Half, windows: &[Vec<u32>], stakes: Option<&[f32]>) -> Vec<Vec<f32>> {
+        let (config, tensors) = (tiny_config(), tiny_tensors(&tiny_config()));
+        let (activations, progress) = (Activations::F32, |_, _| ControlFlow::Continue(()));
+        let job = Job { config: &config, tensors: &tensors, activations, windows: Some(windows), progress: &progress };
+        let embed = || Hidden::embed(&config, &tensors["embed"], None, windows).unwrap();
+        let mut stream = Stream { exact: embed(), rounded: embed() };
+        stream.rounded.rows.iter_mut().zip(noise(1, 1 << 16)).for_each(|(value, noise)| *value += 0.1 * noise);
+        let seen = job.see((0, half), &mut stream, &tensors, ([true; 2], stakes.map(|stakes| [stakes; 2]))).unwrap();
+        let of = |seen: &Seen| {
+            let weights = noise(2, seen.moments.size());
+            [seen.moments.mean_gram(), seen.drift.as_ref().unwrap().of_rows(0, &weights)]
+        };
+        seen.iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn positions_count_for_what_is_at_stake() {
+        let windows: Vec<Vec<u32>> = (0..4).map(|i| (0..24).map(|at| (7 * at + 11 * i) % 50).collect()).collect();
+        let (twice, nothing) = (vec![2.0; 96], [vec![1.0; 48], vec![0.0; 48]].concat());
+        for half in Half::ALL {
+            let (all, first) = (seen(half, &windows, None), seen(half, &windows[..2], None));
+            // Both factors of a product are multiplied; a mean is over all positions, whatever they count for.
+            for (stakes, base, part) in [(&twice, &all, 4.0), (&nothing, &first, 0.5)] {
+                for (found, base) in seen(half, &windows, Some(stakes)).iter().zip(base) {
+                    let largest = base.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+                    assert!(largest > 0.0 && found.len() == base.len());
+                    let near = |(found, base): (&f32, &f32)| (found - part * base).abs() < 1e-4 * part * largest;
+                    assert!(found.iter().zip(base).all(near), "{half:?}, {part}");
+                }
+            }
+        }
+    }
+}

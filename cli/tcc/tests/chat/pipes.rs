@@ -1,6 +1,6 @@
 //! Without a terminal: lines in, replies out, and nothing else on stdout.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -13,7 +13,9 @@ fn chat(home: &Path, args: &[&str]) -> Child {
 }
 
 fn said(mut chat: Child, lines: &str) -> Output {
-    chat.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    // Who refuses may be gone before a line comes.
+    let told = chat.stdin.take().unwrap().write_all(lines.as_bytes());
+    assert!(told.as_ref().map_or_else(|error| error.kind() == ErrorKind::BrokenPipe, |()| true), "{told:?}");
     chat.wait_with_output().unwrap()
 }
 
