@@ -293,8 +293,10 @@ impl<'a> Columns<'a> {
 #[cfg(test)]
 mod tests {
     use std::ops::ControlFlow;
+    use std::sync::Mutex;
 
     use super::*;
+    use crate::recipe::{Recipe, assign};
     use crate::testing::{noise, tiny_config, tiny_tensors};
 
     /// The mean moments of half a layer's two inputs, and the drift of a row that reads each.
@@ -311,6 +313,32 @@ mod tests {
             [seen.moments.mean_gram(), seen.drift.as_ref().unwrap().of_rows(0, &weights)]
         };
         seen.iter().flat_map(of).collect()
+    }
+
+    /// Whether a job reads its text backwards, which shows in the number of parts that it reports.
+    fn goes_backwards(method: &str, windows: usize) -> bool {
+        let (config, tensors) = (tiny_config(), tiny_tensors(&tiny_config()));
+        let windows: Vec<Vec<u32>> =
+            (0..windows).map(|i| (0..24).map(|at| (7 * at + i as u32) % 50).collect()).collect();
+        let recipe = format!(r#"{{"linear:kind": {{"kind": "i4", "method": "{method}"}}}}"#);
+        let weights = assign(&Recipe::from_json(&recipe).unwrap(), &config, &tensors).unwrap();
+        let parts = Mutex::new(Vec::new());
+        let progress = |_, all: u64| {
+            parts.lock().unwrap().push(all);
+            ControlFlow::Continue(())
+        };
+        let (activations, text) = (Activations::F32, Some(&windows[..]));
+        let job = Job { config: &config, tensors: &tensors, activations, windows: text, progress: &progress };
+        job.run(&weights).unwrap();
+        let both_ways = (windows.len() * 2 * config.layers) as u64;
+        parts.into_inner().unwrap().contains(&both_ways)
+    }
+
+    #[test]
+    fn only_gptq_and_only_with_text_enough_goes_backwards() {
+        let enough = ENOUGH.div_ceil(24);
+        assert!(goes_backwards("gptq", enough));
+        assert!(!goes_backwards("gptq", enough - 1) && !goes_backwards("awq", enough));
     }
 
     #[test]
