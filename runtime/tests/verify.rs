@@ -5,7 +5,7 @@ mod support;
 use std::sync::OnceLock;
 use support::toy::{SHAPE, Toy};
 use tcrt::ErrorKind;
-use tcrt::program::header::{HEADER_BYTES, Header};
+use tcrt::program::header::{HEADER_BYTES, Header, MAJOR, MINOR};
 use tcrt::program::verify::verify;
 use tcrt::program::{Instruction, Operand, Program};
 
@@ -51,6 +51,23 @@ fn a_sound_program_passes_and_reads_back_as_written() {
     let verified = tcrt::program::read(&file).unwrap();
     assert_eq!(*verified.program(), toy.builder.program);
     assert_eq!(verified.ops().len(), toy.builder.program.instructions.len());
+}
+
+#[test]
+fn a_newer_file_is_read_and_what_is_not_known_of_it_is_put_down_to_its_age() {
+    let mut file = Toy::new(SHAPE).file();
+    let refused = |file: &[u8]| tcrt::program::read(file).err().map(|error| (error.kind, error.to_string()));
+    let newer = (MINOR + 1).to_le_bytes();
+    let versions = format!("the file has format {MAJOR}.{}; this runtime, which knows {MAJOR}.{MINOR}", MINOR + 1);
+    file[10..12].copy_from_slice(&newer);
+    assert_eq!(refused(&file), None);
+    let name = file.windows(8).position(|bytes| bytes == b"rms_norm").expect("a kernel of the toy");
+    file[name..name + 8].copy_from_slice(b"new_norm");
+    let (kind, message) = refused(&file).expect("a kernel that is not known");
+    assert!(kind == ErrorKind::Unsupported && message.contains("new_norm") && message.contains(&versions), "{message}");
+    file[10..12].copy_from_slice(&MINOR.to_le_bytes());
+    let (_, message) = refused(&file).expect("a kernel that is not known");
+    assert!(message.contains("new_norm") && !message.contains("the file has format"), "{message}");
 }
 
 #[test]

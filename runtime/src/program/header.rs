@@ -5,8 +5,8 @@ use crate::{Error, ErrorKind, Result};
 pub const MAGIC: [u8; 8] = *b"TCRTPTE\0";
 /// Changes only when an older reader would misread the file.
 pub const MAJOR: u16 = 1;
-/// Grows with additions that older readers may ignore.
-pub const MINOR: u16 = 0;
+/// Grows with whatever an older reader does not know: it ignores it, or refuses it by name.
+pub const MINOR: u16 = 1;
 pub const HEADER_BYTES: usize = 64;
 /// Segments begin at multiples of this: a page on every machine we run on.
 pub const SEGMENT_ALIGN: u64 = 16384;
@@ -68,6 +68,17 @@ impl Header {
         }
         header.check(file.len() as u64)?;
         Ok(header)
+    }
+
+    /// What is wrong with the rest of a file that is newer than this reader may be something that it does not know.
+    pub fn explain(&self, error: Error) -> Error {
+        if self.minor <= MINOR {
+            return error;
+        }
+        let [file, ours] = [(self.major, self.minor), (MAJOR, MINOR)].map(|(major, minor)| format!("{major}.{minor}"));
+        let message =
+            format!("{error} (the file has format {file}; this runtime, which knows {ours}, may be too old for it)");
+        Error::new(error.kind, message)
     }
 
     fn check(&self, file_len: u64) -> Result<()> {

@@ -14,7 +14,7 @@ use tc_kernels::layout::{Kind, padded_width, q8_row_bytes, q8x2_row_bytes};
 pub fn read(file: &[u8]) -> Result<verify::Verified> {
     let header = Header::decode(file)?;
     let bytes = Segment { offset: header.program_offset, size: header.program_size }.of(file);
-    verify::verify(Program::parse(bytes)?, &header)
+    Program::parse(bytes).and_then(|program| verify::verify(program, &header)).map_err(|error| header.explain(error))
 }
 
 /// What a `.pte` says. `parse` only decodes it; `verify` decides whether it may run.
