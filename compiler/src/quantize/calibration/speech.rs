@@ -1,7 +1,8 @@
 //! What the model itself says: text of the kind that it was trained on, as much as one likes.
 //!
-//! Liu et al. 2023 (LLM-QAT) found that models can be fitted to such text as well as to what they were trained on. Sequences begin in
-//! different places of a text that people wrote, so that they are about different things, and go on by the model's own probabilities.
+//! Liu et al. 2023 (LLM-QAT) found that models can be fitted to such text as well as to what they were trained on. Half of the sequences begin in
+//! different places of a text that people wrote, the other half, as theirs, with one token each from all over the vocabulary: with those come
+//! code, markup, lists and questions, of which one text has little. All go on by the model's own probabilities.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,7 @@ use crate::recipe::Recipe;
 
 /// Sequences that go on side by side: the weights are read once for all of them.
 const TOGETHER: usize = 32;
-/// Tokens that are given to a sequence.
+/// Tokens of the text that are given to a sequence.
 const GIVEN: usize = 8;
 /// In 8 bits the model says the same kind of things, in half the time.
 const RECIPE: &str = r#"{"linear:int8": {"groupsize": 32}, "embedding": {"bitwidth": 8, "groupsize": 32}}"#;
@@ -32,18 +33,22 @@ pub fn windows(
     progress: Progress,
 ) -> Result<Vec<Vec<u32>>, QuantizeError> {
     let (all, length) = (text.concat(), text.first().map_or(0, Vec::len));
-    let given = GIVEN.min(length);
-    let beginning = |i: usize| all[i * (all.len() - given) / count..][..given].to_vec();
-    let mut windows: Vec<Vec<u32>> = (0..count).map(beginning).collect();
-    let together = TOGETHER.min(count);
-    let mut engine = engine(config, tensors, [together, given, length])?;
-    for (i, windows) in windows.chunks_mut(TOGETHER).enumerate() {
-        let seed = i * TOGETHER;
+    let (given, with_text) = (GIVEN.min(length), count.div_ceil(2));
+    let of_text = |i: usize| all[i * (all.len() - given) / with_text..][..given].to_vec();
+    let with_token = count - with_text;
+    let token = |i: usize| vec![((2 * i + 1) * config.vocab / (2 * with_token)) as u32];
+    let mut windows: Vec<Vec<u32>> = (0..with_text).map(of_text).chain((0..with_token).map(token)).collect();
+    let mut engine = engine(config, tensors, [TOGETHER.min(with_text), given, length])?;
+    let (with_text, with_token) = windows.split_at_mut(with_text);
+    let mut done = 0;
+    for windows in [with_text, with_token].into_iter().flat_map(|alike| alike.chunks_mut(TOGETHER)) {
+        let together = windows.len();
         let tell = |said: usize| {
-            let all = (count.div_ceil(TOGETHER) * length) as u64;
-            progress((i * length + said) as u64, all).is_continue()
+            let said = done * length + together * said;
+            progress(said as u64, (count * length) as u64).is_continue()
         };
-        go_on(&mut engine, windows, length, seed as u64, &tell)?;
+        go_on(&mut engine, windows, length, done as u64, &tell)?;
+        done += together;
     }
     Ok(windows)
 }
@@ -165,16 +170,27 @@ mod tests {
     }
 
     #[test]
-    fn windows_begin_as_the_text_does_in_places_and_are_the_same_each_time() {
-        let count = TOGETHER + 3;
-        let (said, all) = (say(count), text().concat());
+    fn half_begin_as_the_text_does_in_places_half_with_a_token_and_are_the_same_each_time() {
+        let count = 2 * TOGETHER + 3;
+        let (said, all, vocab) = (say(count), text().concat(), tiny_config().vocab);
         assert_eq!(said, say(count));
-        for (i, window) in said.iter().enumerate() {
-            assert_eq!(window.len(), LENGTH);
-            assert_eq!(window[..GIVEN], all[i * (all.len() - GIVEN) / count..][..GIVEN]);
+        assert!(said.len() == count && said.iter().all(|window| window.len() == LENGTH));
+        let (with_text, with_token) = said.split_at(TOGETHER + 2);
+        for (i, window) in with_text.iter().enumerate() {
+            assert_eq!(window[..GIVEN], all[i * (all.len() - GIVEN) / with_text.len()..][..GIVEN]);
         }
+        // As far from one another as the vocabulary lets them be.
+        let tokens: Vec<usize> = with_token.iter().map(|window| window[0] as usize).collect();
+        let apart = vocab / with_token.len();
+        assert!(tokens.windows(2).all(|pair| (apart..=apart + 1).contains(&(pair[1] - pair[0]))), "{tokens:?}");
+        assert!(tokens[0] <= apart && vocab - tokens[tokens.len() - 1] <= apart + 1, "{tokens:?}");
         let ends = said.iter().map(|window| &window[GIVEN..]).collect::<std::collections::BTreeSet<_>>();
         assert!(ends.len() > count / 2, "only {} different ones", ends.len());
+    }
+
+    #[test]
+    fn one_window_begins_with_the_text() {
+        assert_eq!(say(1)[0][..GIVEN], text()[0][..GIVEN]);
     }
 
     #[test]
