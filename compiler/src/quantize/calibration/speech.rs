@@ -39,9 +39,9 @@ pub fn windows(
     let token = |i: usize| vec![((2 * i + 1) * config.vocab / (2 * with_token)) as u32];
     let mut windows: Vec<Vec<u32>> = (0..with_text).map(of_text).chain((0..with_token).map(token)).collect();
     let mut engine = engine(config, tensors, [TOGETHER.min(with_text), given, length])?;
-    let (with_text, with_token) = windows.split_at_mut(with_text);
+    let (of_text, of_tokens) = windows.split_at_mut(with_text);
     let mut done = 0;
-    for windows in [with_text, with_token].into_iter().flat_map(|alike| alike.chunks_mut(TOGETHER)) {
+    for windows in [of_text, of_tokens].into_iter().flat_map(|alike| alike.chunks_mut(TOGETHER)) {
         let together = windows.len();
         let tell = |said: usize| {
             let said = done * length + together * said;
