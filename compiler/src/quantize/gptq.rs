@@ -26,9 +26,6 @@ const TILE: usize = 16;
 /// Columns whose errors reach those after the block together.
 const BLOCK: usize = 32;
 
-/// What part of the drift before a matrix it makes good: all of it would fit the calibration text's noise too.
-const CORRECTION: f32 = 0.5;
-
 /// The moments of a matrix's inputs, factored.
 pub struct Gptq {
     /// Columns in the order of processing.
@@ -63,7 +60,7 @@ impl Gptq {
         Err(QuantizeError::NotFinite(name.to_string()))
     }
 
-    /// Moves the rows of a matrix to where they make good the drift of their inputs.
+    /// Moves the rows of a matrix to where they make good what is to be of the drift before them.
     pub fn correct(&self, drift: &Drift, weights: &mut [f32]) {
         let size = self.order.len();
         let tiles = weights.chunks_mut(TILE * size).enumerate();
@@ -73,7 +70,7 @@ impl Gptq {
             let mut changes: Vec<f32> = permuted.collect();
             self.factor.solve(&mut changes);
             for (weights, changes) in weights.chunks_exact_mut(size).zip(changes.chunks_exact(size)) {
-                self.order.iter().zip(changes).for_each(|(&col, change)| weights[col] += CORRECTION * change);
+                self.order.iter().zip(changes).for_each(|(&col, change)| weights[col] += change);
             }
         });
     }
