@@ -4,11 +4,11 @@
 //! drifted), its inputs are `x`. The best matrix for them is `W + E H⁻¹` with `E = Σ (W (x̄ - x) + (r̄ - r)) xᵀ` and `H = Σ x xᵀ`.
 //!
 //! Not all of it is made good: where inputs are noisy, the best fit makes outputs smaller, in one layer after another, until nothing is left of
-//! the model (docs/quantization.md has figures). The inputs' drift is that noise; the residual's has more in it that does not cancel.
+//! the model. How much is was found by trial (docs/quantization.md has figures).
 
 use crate::linalg::{add_combination, add_product};
 
-/// What part of `E` there is of the drift of inputs, and of that of the residual.
+/// What part is made good of the drift of inputs, and of that of the residual.
 const OF_INPUTS: f32 = 0.25;
 const OF_RESIDUAL: f32 = 0.5;
 /// Rows of a sum that stay in the cache while those of a matrix pass.
@@ -76,16 +76,15 @@ impl Drift {
         let size = self.size;
         let mut sums = match self.residual.is_empty() {
             true => vec![0.0; weights.len()],
-            false => {
-                self.residual[first * size..][..weights.len()].iter().map(|sum| OF_RESIDUAL / OF_INPUTS * sum).collect()
-            }
+            false => self.residual[first * size..][..weights.len()].iter().map(|sum| OF_RESIDUAL * sum).collect(),
         };
+        let weights: Vec<f32> = weights.iter().map(|weight| OF_INPUTS * weight).collect();
         for (block, inputs) in self.inputs.chunks(BLOCK * size).enumerate() {
             for (sums, weights) in sums.chunks_exact_mut(size).zip(weights.chunks_exact(size)) {
                 add_combination(sums, &weights[block * BLOCK..][..inputs.len() / size], inputs, size);
             }
         }
-        let factor = OF_INPUTS / self.count.max(1) as f32;
+        let factor = (self.count.max(1) as f32).recip();
         sums.iter_mut().for_each(|value| *value *= factor);
         sums
     }
